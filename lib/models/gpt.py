@@ -1,0 +1,132 @@
+r"""A small GPT (the pre-norm GPT-2 shape, without dropout) on vectors, with stacked weights.
+
+    h = read_in(token) + position
+    h ← h + attention(norm(h));   h ← h + MLP(norm(h)),   MLP = out · GELU · in, four times as wide;   n_layers times
+    output = read_out(norm(h))
+
+Source: Radford et al. 2019 (GPT-2); Garg et al. 2022, arXiv 2208.01066, Section 3 and Appendix A (read-in and
+read-out on interleaved x and y tokens: see `lib.tasks.in_context_regression.interleaved_tokens`).
+
+| Garg et al.      | code           | their sizes, tiny / small / standard |
+|------------------|----------------|--------------------------------------|
+| embedding        | `width`        | 64 / 128 / 256                       |
+| layers           | `n_layers`     | 3 / 6 / 12                           |
+| heads            | `n_heads`      | 2 / 4 / 8                            |
+
+Weights are drawn as GPT-2's: N(0, 0.02²), the two projections back into the residual stream N(0, 0.02²/(2 n_layers)),
+biases zero, norms one. Discrete tokens enter as one-hot vectors.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lib.seeds import generator_for
+
+INIT_STD = 0.02  # GPT-2's
+MLP_RATIO = 4  # GPT-2's
+
+
+class GPT(nn.Module):
+    """A stack of causal transformers.
+
+    Args:
+        n_in: Size of a token.
+        n_out: Size of an output.
+        n_positions: Longest sequence of tokens.
+        width: Of the residual stream, a multiple of `n_heads`.
+        n_layers: Blocks.
+        n_heads: Attention heads of a block.
+        seeds: One model per seed, each drawn from its own generator.
+        n_copies: If given, that many identical copies in a new leading axis, e.g. one per training set.
+
+    Raises:
+        ValueError: A size below 1, more heads than the width, or a width that the heads do not divide.
+
+    >>> GPT(n_in=3, n_out=1, n_positions=8, width=8, n_layers=2, n_heads=2, seeds=[0, 1])(torch.ones(2, 5, 6, 3)).shape
+    torch.Size([2, 5, 6, 1])
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        n_positions: int,
+        width: int,
+        n_layers: int,
+        n_heads: int,
+        seeds: Sequence[int],
+        n_copies: int | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = dict(n_in=n_in, n_out=n_out, n_positions=n_positions, width=width, n_layers=n_layers, n_heads=n_heads)
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} is {size}; it must be at least 1")
+        if width % n_heads:
+            raise ValueError(f"n_heads is {n_heads}; it must divide the width {width} (so 1…{width})")
+        self.n_positions, self.n_heads, self.n_layers = n_positions, n_heads, n_layers
+        stack = (len(seeds),) if n_copies is None else (n_copies, len(seeds))
+
+        def normal(name: str, *shape: int, std: float = INIT_STD) -> nn.Parameter:
+            draws = [torch.randn(shape, generator=generator_for(seed, f"gpt: {name}")) for seed in seeds]
+            return nn.Parameter(std * torch.stack(draws).expand(*stack, *shape).contiguous())
+
+        def filled(value: float, size: int) -> nn.Parameter:
+            return nn.Parameter(torch.full((*stack, size), value))
+
+        def linear(name: str, n_from: int, n_to: int, std: float = INIT_STD) -> dict[str, nn.Parameter]:
+            return {f"{name}_W": normal(name, n_to, n_from, std=std), f"{name}_b": filled(0.0, n_to)}
+
+        def norm(name: str) -> dict[str, nn.Parameter]:
+            return {f"{name}_W": filled(1.0, width), f"{name}_b": filled(0.0, width)}
+
+        into_residual = INIT_STD / (2 * n_layers) ** 0.5
+        weights = linear("read_in", n_in, width) | {"position": normal("position", n_positions, width)}
+        for i in range(n_layers):
+            weights |= norm(f"{i}_norm1") | linear(f"{i}_qkv", width, 3 * width)
+            weights |= linear(f"{i}_attention", width, width, std=into_residual)
+            weights |= norm(f"{i}_norm2") | linear(f"{i}_up", width, MLP_RATIO * width)
+            weights |= linear(f"{i}_down", MLP_RATIO * width, width, std=into_residual)
+        self.weights = nn.ParameterDict(weights | norm("norm") | linear("read_out", width, n_out))
+
+    def forward(self, tokens: Float[Tensor, "*data batch time n_in"]) -> Float[Tensor, "*both batch time n_out"]:
+        """Outputs at every position; each sees itself and what came before.
+
+        Args:
+            tokens: Sequences; leading axes broadcast against the stack.
+
+        Raises:
+            ValueError: Sequences longer than `n_positions`, or tokens of another size than `n_in`.
+        """
+        stack, n_in = self.weights["read_in_W"].shape[:-2], self.weights["read_in_W"].shape[-1]
+        batch, time = tokens.shape[-3:-1]
+        if time > self.n_positions:
+            raise ValueError(f"the prompt has {time} tokens; the model has n_positions = {self.n_positions}")
+        if tokens.shape[-1] != n_in:
+            raise ValueError(f"tokens have size {tokens.shape[-1]}; the model was made for n_in = {n_in}")
+        # One axis of members from here on, so that every product is a plain batched matrix product.
+        tokens = tokens.expand(*stack, batch, time, n_in).reshape(-1, batch * time, n_in)
+        weights = {name: w.flatten(0, len(stack) - 1) for name, w in self.weights.items()}
+
+        def linear(name: str, xs: Tensor) -> Tensor:
+            return torch.baddbmm(weights[f"{name}_b"][:, None], xs, weights[f"{name}_W"].mT)
+
+        def norm(name: str, xs: Tensor) -> Tensor:
+            scaled = F.layer_norm(xs, xs.shape[-1:]) * weights[f"{name}_W"][:, None]
+            return scaled + weights[f"{name}_b"][:, None]
+
+        def attention(xs: Tensor) -> Tensor:
+            # (member, batch time, 3 width) -> three of (member batch, head, time, size of a head)
+            heads = xs.reshape(-1, time, 3, self.n_heads, xs.shape[-1] // (3 * self.n_heads)).permute(2, 0, 3, 1, 4)
+            mixed = F.scaled_dot_product_attention(*heads, is_causal=True)
+            return mixed.transpose(1, 2).reshape(xs.shape[0], batch * time, -1)
+
+        h = linear("read_in", tokens) + weights["position"][:, :time].repeat(1, batch, 1)
+        for i in range(self.n_layers):
+            h = h + linear(f"{i}_attention", attention(linear(f"{i}_qkv", norm(f"{i}_norm1", h))))
+            h = h + linear(f"{i}_down", F.gelu(linear(f"{i}_up", norm(f"{i}_norm2", h)), approximate="tanh"))
+        return linear("read_out", norm("norm", h)).reshape(*stack, batch, time, -1)
