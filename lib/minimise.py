@@ -75,7 +75,8 @@ def minimise(
         if clip is not None:
             gradients = clipped(gradients, clip, n_stack)
         for w, g in zip(weights, gradients, strict=True):
-            w.grad = g
+            # The fused step reads memory in order, whatever the strides: a gradient has to lie as its weights do.
+            w.grad = torch.empty_like(w).copy_(g)
         adam.step()
         losses.append(member_losses.detach())
         # Looking at every loss would stop a GPU at every step.

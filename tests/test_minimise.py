@@ -31,16 +31,21 @@ def test_a_member_s_path_does_not_depend_on_its_neighbours():
     assert torch.allclose(*paths, atol=1e-6)
 
 
-def test_without_extras_it_is_torch_s_adam():
-    targets = torch.tensor([[1.0, -2.0]])
-    weights, loss = quadratic(targets)
-    minimise(loss, [weights], 30, lr=0.05, betas=(0.9, 0.98))
-    twin = Parameter(torch.zeros_like(targets))
-    adam = torch.optim.Adam([twin], lr=0.05, betas=(0.9, 0.98))
+def test_without_extras_it_is_torch_s_adam_also_where_a_gradient_arrives_transposed():
+    xs = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    mixing = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0], [0.5, 0.0, 1.0]])
+
+    def loss(W):  # the gradient of W through its transpose has transposed strides
+        return (xs @ W.mT @ mixing - xs).square().sum((-2, -1))
+
+    weights, twin = Parameter(torch.zeros(1, 3, 3)), Parameter(torch.zeros(1, 3, 3))
+    minimise(lambda step: loss(weights), [weights], 30, lr=0.05, betas=(0.9, 0.98))
+    adam = torch.optim.Adam([twin], lr=0.05, betas=(0.9, 0.98), fused=False)
     for _ in range(30):
         adam.zero_grad()
-        (twin - targets).square().sum().backward()
+        loss(twin).sum().backward()
         adam.step()
+    assert not torch.allclose(twin, twin.mT, atol=0.05)
     assert torch.allclose(weights, twin, atol=1e-6)
 
 
