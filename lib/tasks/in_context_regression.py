@@ -54,7 +54,7 @@ def gaussian_inputs(
         ValueError: A size below 1, or a covariance of another size, asymmetric or not positive definite.
     """
     _at_least_one(batch=batch, n_points=n_points, n_dims=n_dims)
-    xs = _stacked(generators, lambda g: torch.randn(batch, n_points, n_dims, generator=g))
+    xs = _normal(generators, batch, n_points, n_dims)
     if covariance is None:
         return xs
     return xs @ _factor(covariance, n_dims, "covariance").mT
@@ -71,14 +71,15 @@ def uniform_inputs(
     _at_least_one(batch=batch, n_points=n_points, n_dims=n_dims)
     if not half_width > 0:
         raise ValueError(f"half_width is {half_width}; it must be positive")
-    xs = _stacked(generators, lambda g: torch.rand(batch, n_points, n_dims, generator=g))
-    return xs.sub_(0.5).mul_(2 * half_width)
+    return _filled(
+        generators, (batch, n_points, n_dims), lambda row, g: row.uniform_(-half_width, half_width, generator=g)
+    )
 
 
 def linear_targets(
     generators: Sequence[Generator],
     xs: Float[Tensor, "seed batch n_points n_dims"],
-    weight_covariance: Float[Tensor, "*prompt d d"] | None = None,
+    weight_covariance: Float[Tensor, "*prompt d d"] | float | None = None,
     noise_std: float = 0.0,
 ) -> tuple[Float[Tensor, "seed batch n_points"], Float[Tensor, "seed batch n_dims"]]:
     """Targets y = wᵀ x + noise, with one w per prompt.
@@ -86,7 +87,8 @@ def linear_targets(
     Args:
         generators: One per seed.
         xs: Inputs.
-        weight_covariance: Of w ~ N(0, ·): None for the identity, (n_dims, n_dims), or one per prompt.
+        weight_covariance: Of w ~ N(0, ·): None for the identity, a number for a multiple of it, (n_dims, n_dims), or
+            one per prompt.
         noise_std: Standard deviation of the noise on every point, the query included.
 
     Returns:
@@ -98,12 +100,16 @@ def linear_targets(
     _, batch, n_points, n_dims = xs.shape
     if noise_std < 0:
         raise ValueError(f"noise_std is {noise_std}; it must be at least 0")
-    weights = _stacked(generators, lambda g: torch.randn(batch, n_dims, generator=g)).to(xs.device)
-    if weight_covariance is not None:
+    weights = _normal(generators, batch, n_dims).to(xs.device)
+    if isinstance(weight_covariance, float):
+        if not weight_covariance > 0:
+            raise ValueError(f"weight_covariance is {weight_covariance}; it must be positive")
+        weights = weight_covariance**0.5 * weights
+    elif weight_covariance is not None:
         weights = (_factor(weight_covariance, n_dims, "weight_covariance") @ weights[..., None])[..., 0]
     ys = (xs @ weights[..., None])[..., 0]
     if noise_std:
-        ys = ys + noise_std * _stacked(generators, lambda g: torch.randn(batch, n_points, generator=g)).to(xs.device)
+        ys = ys.add(_normal(generators, batch, n_points).to(xs.device), alpha=noise_std)
     return ys, weights
 
 
@@ -112,7 +118,7 @@ def exponential_covariances(
 ) -> Float[Tensor, "seed batch n_dims n_dims"]:
     """Diagonal covariances with independent entries from Exp(1), one per prompt (arXiv 2306.09927, Section 4)."""
     _at_least_one(batch=batch, n_dims=n_dims)
-    draw = _stacked(generators, lambda g: torch.empty(batch, n_dims).exponential_(generator=g))
+    draw = _filled(generators, (batch, n_dims), lambda row, g: row.exponential_(generator=g))
     # An exact zero, one draw in 10⁷ in float32, would be singular.
     return torch.diag_embed(draw.clamp_min(1e-6))
 
@@ -128,13 +134,15 @@ def rotated_covariances(
     _at_least_one(batch=batch, n_dims=n_dims)
     if not 0 < low <= high:
         raise ValueError(f"low and high are {low} and {high}; they must satisfy 0 < low <= high")
-    eigenvalues = low * (high / low) ** _stacked(generators, lambda g: torch.rand(batch, n_dims, generator=g))
-    gaussian = _stacked(generators, lambda g: torch.randn(batch, n_dims, n_dims, generator=g))
+    exponents = _filled(generators, (batch, n_dims), lambda row, g: row.uniform_(generator=g))
+    eigenvalues = low * (high / low) ** exponents
+    gaussian = _normal(generators, batch, n_dims, n_dims)
     Q, R = torch.linalg.qr(gaussian)
     Q = (
         Q * R.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     )  # without the signs Q would not be uniform (Mezzadri 2007)
-    return (Q * eigenvalues[..., None, :]) @ Q.mT
+    covariances = (Q * eigenvalues[..., None, :]) @ Q.mT
+    return (covariances + covariances.mT) / 2  # rounding leaves the product slightly asymmetric
 
 
 def sines(
@@ -156,7 +164,7 @@ def sines(
     if amplitude[0] > amplitude[1] or phase[0] > phase[1]:
         raise ValueError(f"amplitude and phase are {amplitude} and {phase}; the first end must not exceed the second")
     xs = uniform_inputs(generators, batch, n_points, 1, half_width)
-    draw = _stacked(generators, lambda g: torch.rand(2, batch, 1, generator=g))
+    draw = _filled(generators, (2, batch, 1), lambda row, g: row.uniform_(generator=g))
     A = amplitude[0] + (amplitude[1] - amplitude[0]) * draw[:, 0]
     shift = phase[0] + (phase[1] - phase[0]) * draw[:, 1]
     return xs, A * torch.sin(xs[..., 0] + shift)
@@ -186,8 +194,18 @@ def interleaved_tokens(
     return torch.stack([xs, padded], dim=-2).flatten(-3, -2)
 
 
-def _stacked(generators: Sequence[Generator], draw: Callable[[Generator], Tensor]) -> Tensor:
-    return torch.stack([draw(g) for g in generators])
+def _filled(
+    generators: Sequence[Generator], shape: tuple[int, ...], fill: Callable[[Tensor, Generator], Tensor]
+) -> Tensor:
+    """One draw per generator, in place: stacking draws would copy the largest tensor of a training step."""
+    draws = torch.empty(len(generators), *shape)
+    for row, g in zip(draws, generators, strict=True):
+        fill(row, g)
+    return draws
+
+
+def _normal(generators: Sequence[Generator], *shape: int) -> Tensor:
+    return _filled(generators, shape, lambda row, g: row.normal_(generator=g))
 
 
 def _at_least_one(**sizes: int) -> None:
@@ -202,7 +220,8 @@ def _factor(covariance: Tensor, n_dims: int, name: str) -> Tensor:
         raise ValueError(
             f"{name} has shape {tuple(covariance.shape)}; its last two sizes must be n_dims = {n_dims}, the inputs'"
         )
-    if not torch.allclose(covariance, covariance.mT, rtol=1e-4, atol=1e-6):
+    largest = covariance.abs().amax((-2, -1), keepdim=True)
+    if not ((covariance - covariance.mT).abs() <= 1e-4 * largest).all():  # room for rounding in float32
         raise ValueError(f"{name} must be symmetric")
     factor, info = torch.linalg.cholesky_ex(covariance)
     if info.any():

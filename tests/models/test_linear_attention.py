@@ -93,3 +93,21 @@ def test_bad_input_is_refused_in_words():
         model(torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5))
     with pytest.raises(ValueError, match="n_points is 1; a prompt needs at least 2"):
         model(torch.ones(1, 2, 1, 3), torch.ones(1, 2, 1))
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+@pytest.mark.parametrize("query_is_key", [False, True])
+def test_the_answer_and_its_slopes_are_those_of_the_layers_applied_one_by_one(n_layers, query_is_key):
+    xs, ys = (values.double() for values in prompts([0, 1], n_dims=4))
+    xs.requires_grad_()
+    model = LinearTransformer(4, n_layers, seeds=[0, 1], init_std=0.3, query_is_key=query_is_key).double()
+    tokens = task.merged_tokens(xs, ys)
+    for W_KQ, W_PV in model.matrices():
+        context = tokens if query_is_key else tokens[..., :-1, :]
+        tokens = tokens + linear_attention(tokens, context, W_KQ, W_PV)
+    leaves = [xs, *model.parameters()]
+    slopes, expected = (torch.autograd.grad(p.sum(), leaves) for p in (model(xs, ys), tokens[..., -1, -1]))
+    assert torch.allclose(model(xs, ys), tokens[..., -1, -1], rtol=1e-9)
+    for ours, theirs in zip(slopes, expected, strict=True):
+        assert theirs.abs().max() > 1e-3
+        assert torch.allclose(ours, theirs, rtol=1e-7, atol=1e-9)

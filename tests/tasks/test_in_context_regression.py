@@ -87,6 +87,14 @@ def test_a_seed_draws_the_same_alone_and_in_company():
     assert torch.allclose(draw([0, 7])[1], draw([7])[0], atol=1e-6)
 
 
+def test_a_number_for_the_weights_covariance_is_a_multiple_of_the_identity():
+    xs = task.gaussian_inputs(task.streams([0], "t"), 5, 2, 3)
+    number, matrix = (task.linear_targets(task.streams([0], "w"), xs, omega)[1] for omega in (0.25, torch.eye(3) / 4))
+    assert torch.allclose(number, matrix)
+    with pytest.raises(ValueError, match="weight_covariance is -1"):
+        task.linear_targets(task.streams([0], "w"), xs, -1.0)
+
+
 @pytest.mark.parametrize(
     ("covariance", "message"),
     [
