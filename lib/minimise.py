@@ -92,7 +92,7 @@ def minimise(
 
 def clipped(gradients: Sequence[Tensor], clip: float, n_stack: int = 1) -> list[Tensor]:
     """Gradients scaled so that no member's norm over all its parameters exceeds `clip`."""
-    squares = [g.square().flatten(n_stack).sum(-1) for g in gradients]
+    squares = [g.square().reshape(*g.shape[:n_stack], -1).sum(-1) for g in gradients]
     scale = (clip / torch.stack(squares).sum(0).sqrt().clamp_min(1e-30)).clamp_max(1.0)
     return [g * scale.reshape(scale.shape + (1,) * (g.ndim - n_stack)) for g in gradients]
 

@@ -66,9 +66,9 @@ def test_the_learning_rate_rises_and_falls_as_told():
 
 
 def test_clipping_bounds_the_norm_over_all_parameters_of_a_member():
-    gradients = [torch.tensor([[3.0], [0.1]]), torch.tensor([[[4.0]], [[0.2]]])]
+    gradients = [torch.tensor([3.0, 0.1]), torch.tensor([[[4.0]], [[0.2]]])]
     one, two = clipped(gradients, 1.0)
-    assert torch.allclose(one[0], torch.tensor([0.6])) and torch.allclose(two[0], torch.tensor([[0.8]]))
+    assert torch.allclose(one[0], torch.tensor(0.6)) and torch.allclose(two[0], torch.tensor([[0.8]]))
     assert torch.equal(one[1], gradients[0][1]) and torch.equal(two[1], gradients[1][1])
 
 

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.seeds import generator_for
+from lib.tasks.in_context_regression import require_prompts
 
 FACTORS = ("key", "query", "value", "projection")
 
@@ -161,10 +162,7 @@ class LinearTransformer(nn.Module):
         Raises:
             ValueError: Inputs of another dimension than the model's, or a prompt without context.
         """
-        if xs.shape[-1] != self.n_dims:
-            raise ValueError(f"xs have {xs.shape[-1]} dimensions; the model was made for n_dims = {self.n_dims}")
-        if xs.shape[-2] < 2:
-            raise ValueError(f"n_points is {xs.shape[-2]}; a prompt needs at least 2, the last one is the query")
+        require_prompts(xs, self.n_dims)
         target, padding = self.n_dims, -(self.n_dims + 1) % 4  # products of 11 entries take twice as long as of 12
         pairs = [tuple(nn.functional.pad(W, (0, padding, 0, padding)) for W in pair) for pair in self.matrices()]
         tokens = nn.functional.pad(xs, (0, 1 + padding))

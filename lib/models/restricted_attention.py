@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.seeds import generator_for
+from lib.tasks.in_context_regression import require_prompts
 
 
 def sample_covariance(xs: Float[Tensor, "*stack n_points n_dims"]) -> Float[Tensor, "*stack n_dims n_dims"]:
@@ -150,8 +151,7 @@ class RestrictedTransformer(nn.Module):
         Raises:
             ValueError: Inputs of another dimension than the model's, or a prompt without context.
         """
-        if xs.shape[-1] != self.n_dims:
-            raise ValueError(f"xs have {xs.shape[-1]} dimensions; the model was made for n_dims = {self.n_dims}")
+        require_prompts(xs, self.n_dims)
         gram = sample_covariance(xs)
         # With noise r_j = y_j - wᵀ x_j, where w starts at 0 and moves by Aᵀ (Xᵀy/n - S w); rows as in `error_maps`.
         cross = ys[..., None, :-1] @ xs[..., :-1, :] / (xs.shape[-2] - 1)

@@ -27,6 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.seeds import generator_for
+from lib.tasks.in_context_regression import require_prompts
 
 
 def attention_outputs(
@@ -154,12 +155,9 @@ class SoftmaxRegressor(nn.Module):
         self, xs: Float[Tensor, "*data batch n_points n_dims"], ys: Float[Tensor, "*data batch n_points n_targets"]
     ) -> Float[Tensor, "*both batch n_targets"]:
         """The predicted targets of the last point; arguments and errors as in `forward`, with an axis for the targets."""
-        if xs.shape[-1] != self.n_dims:
-            raise ValueError(f"xs have {xs.shape[-1]} dimensions; the model was made for n_dims = {self.n_dims}")
+        require_prompts(xs, self.n_dims)
         if ys.shape[-1] != self.n_targets:
             raise ValueError(f"ys have {ys.shape[-1]} targets; the model was made for n_targets = {self.n_targets}")
-        if xs.shape[-2] < 2:
-            raise ValueError(f"n_points is {xs.shape[-2]}; a prompt needs at least 2, the last one is the query")
         query = nn.functional.pad(xs[..., -1:, :], (0, self.n_targets))
         context = torch.cat([xs, ys], dim=-1)[..., :-1, :]  # cut after joining: joining cut pieces takes twice as long
         return attention_outputs(query, context, *self.products(), self.scale)[..., 0, :]

@@ -194,6 +194,18 @@ def interleaved_tokens(
     return torch.stack([xs, padded], dim=-2).flatten(-3, -2)
 
 
+def require_prompts(xs: Float[Tensor, "*stack n_points d"], n_dims: int) -> None:
+    """For models of one query: are these prompts that a model of `n_dims` can answer?
+
+    Raises:
+        ValueError: Inputs of another dimension than the model's, or a prompt without context.
+    """
+    if xs.shape[-1] != n_dims:
+        raise ValueError(f"xs have {xs.shape[-1]} dimensions; the model was made for n_dims = {n_dims}")
+    if xs.shape[-2] < 2:
+        raise ValueError(f"n_points is {xs.shape[-2]}; a prompt needs at least 2, the last one is the query")
+
+
 def _filled(
     generators: Sequence[Generator], shape: tuple[int, ...], fill: Callable[[Tensor, Generator], Tensor]
 ) -> Tensor:

@@ -32,9 +32,12 @@ of `lib.theory.one_step`.
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from lib.theory import optimal_polynomials
 
 
 def spectrum(xs: Float[Tensor, "*batch n_points n_dims"]) -> Float[Tensor, "*batch n_dims"]:
@@ -157,22 +160,18 @@ def fit(
 def least_loss(eigenvalues: Float[Tensor, "batch n_dims"], second_moment: float, degree: int) -> float:
     """Least loss of any method whose remainder b is one polynomial of this degree, b(0) = 1, for all contexts.
 
-    A bound from below for K steps of GD (degree K) and of GD++ (degree (3^K - 1)/2), by least squares in the powers.
+    A bound from below for K steps of GD (degree K) and of GD++ (degree (3^K - 1)/2), see `lib.theory.optimal_polynomials`.
 
     Raises:
-        ValueError: the degree is below 1 or above 12, where powers in double precision no longer tell.
+        ValueError: the degree is below 1 or above the number of distinct eigenvalues, or an eigenvalue is not positive.
 
     >>> least_loss(torch.tensor([[1.0, 2.0]], dtype=torch.float64), second_moment=1.0, degree=2) < 1e-12
     True
     """
-    if not 1 <= degree <= 12:
-        raise ValueError(f"degree must be in [1, 12], got {degree}")
-    flat = eigenvalues.double().flatten()
-    at = 2 * flat / flat.max() - 1
-    # lambda times Chebyshev polynomials spans all polynomials that vanish at 0, and stays well conditioned.
-    basis = torch.stack([flat * torch.special.chebyshev_polynomial_t(at, k) for k in range(degree)], dim=-1)
-    solution = torch.linalg.lstsq(basis, torch.ones_like(flat)[:, None]).solution[:, 0]
-    return (second_moment / 2 * eigenvalues.shape[-1] * (1 - basis @ solution).square().mean()).item()
+    nodes = eigenvalues.double().flatten().numpy()
+    masses = np.full_like(nodes, 1 / nodes.size)
+    least = optimal_polynomials.risk(optimal_polynomials.best_steps(nodes, masses, degree), nodes, masses)
+    return second_moment / 2 * eigenvalues.shape[-1] * least
 
 
 def marchenko_pastur(
