@@ -79,11 +79,10 @@ def softmax(seeds: Sequence[int], n_heads: int) -> Ours:
     """Softmax attention, L = 40, d = 5, noise variance 0.1, 256 prompts a step."""
     generators = regression.streams(seeds, "training")
     model = SoftmaxRegressor(5, n_heads, seeds)
-    weight_covariance = torch.eye(5) / 5
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
         xs = regression.gaussian_inputs(generators, 256, 41, 5)
-        return xs, regression.linear_targets(generators, xs, weight_covariance, noise_std=0.1**0.5)[0]
+        return xs, regression.linear_targets(generators, xs, 1 / 5, noise_std=0.1**0.5)[0]
 
     def loss(_: int) -> torch.Tensor:
         xs, ys = draw()

@@ -1,5 +1,7 @@
 """The reduction to spectra against GD++ on drawn tasks; fitted rates against the closed form and against every neighbour."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -87,6 +89,18 @@ def test_no_neighbour_of_the_fitted_rates_is_better(shared, shrink):
                 moved = [values.clone() for values in best]
                 moved[which][list(step)] += change
                 assert loss(eigenvalues, S, *moved) > least
+
+
+def test_shared_rates_of_up_to_ten_steps_are_found_and_each_step_helps():
+    """A search that starts at one-step GD's rate runs away for four steps."""
+    eigenvalues = pooled(spectrum(contexts(5000)))
+    fits = [fit(eigenvalues, n_steps, shrink=True) for n_steps in range(2, 11)]
+    losses = [loss(eigenvalues, S, *best).item() for best in fits]
+    assert all(after < 0.95 * before for before, after in pairwise(losses))
+    rates, shrinkages = fits[-1]
+    for factor in (0.99, 1.01):
+        assert loss(eigenvalues, S, factor * rates, shrinkages) > losses[-1]
+        assert loss(eigenvalues, S, rates, factor * shrinkages) > losses[-1]
 
 
 def test_every_freedom_helps_and_no_method_beats_the_best_polynomial_of_its_degree():
