@@ -1,6 +1,7 @@
-r"""Linear self-attention that must first make its own tokens: by an MLP, or by copying what stands in neighbouring tokens.
+r"""Linear self-attention with MLPs: before it, to make its tokens, or between its layers; and with a layer that copies.
 
-Source: von Oswald et al. 2022, arXiv 2212.07677, the sections on non-linear regression and on standard tokens.
+Source: von Oswald et al. 2022, arXiv 2212.07677, the sections on non-linear regression and on standard tokens, and the
+appendix on deep models with MLPs.
 
 **Features.** `FeatureRegressor`: tokens (m(x_j), y_j + r(x_j)), where (m, r) is an MLP with one hidden layer of GELUs, then
 one layer of linear attention, or the same layer held at the construction of one gradient step, with its rate to learn.
@@ -10,6 +11,9 @@ linear model of the features, from an initial model -r.
 **Copying.** `CopyingTransformer`: x_j and y_j stand in tokens of their own, (x_j, 0, p) and (0, y_j, p) with a positional
 code p. A softmax layer can copy a token into its neighbour, which makes (x_j, y_j); then linear attention can take a step.
 
+**MLPs in between.** `MLPTransformer`: merged tokens; every layer of linear attention is followed by an MLP on each token,
+both residual, e <- e + attention(e), then e <- e + W_out GELU(W_in e + b). With W_out = 0 it is `LinearTransformer`.
+
 | paper                    | code                                           | shape                     |
 |--------------------------|------------------------------------------------|---------------------------|
 | m(x), deep features      | `FeatureRegressor.tokens`                      | (*both, batch, n_points, n_features + 1) |
@@ -18,9 +22,9 @@ code p. A softmax layer can copy a token into its neighbour, which makes (x_j, y
 
 Differences: the paper's MLP sees y_j, too, and widens 4-fold from 40; ours sees x_j only and adds to y_j. The paper's y_j
 shares a coordinate with x_j, and its positional code is sinusoidal; here y has a coordinate of its own and positions
-are one-hot, which a short training can use. Initial values are ours. W_KQ of the feature regressor starts much larger
-than W_PV: while W_PV is still near zero the features turn towards the directions where W_KQ is positive. From small W_KQ a
-direction of features may die where it happens to be negative.
+are one-hot, which a short training can use. The MLPs between layers have no bias at their exit. Initial values are ours.
+W_KQ of the feature regressor starts much larger than W_PV: while W_PV is still near zero the features turn towards the
+directions where W_KQ is positive. From small W_KQ a direction of features may die where it happens to be negative.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +36,7 @@ from torch import Tensor, nn
 from lib.models.linear_attention import linear_attention, project
 from lib.models.softmax_attention import attention_outputs
 from lib.seeds import generator_for
+from lib.tasks.in_context_regression import merged_tokens, require_prompts
 
 
 def token_sensitivities(
@@ -192,3 +197,76 @@ class CopyingTransformer(nn.Module):
         query = tokens[..., -1:, :]
         updated = query + linear_attention(query, tokens[..., :-1, :], self.W_KQ, self.W_PV)
         return -updated[..., 0, self.n_dims]
+
+
+class MLPTransformer(nn.Module):
+    """A stack of models on merged tokens whose layers are linear attention and an MLP on each token, both residual.
+
+    Args:
+        n_dims: dimension of the inputs; tokens have one more.
+        n_layers: layers, each with weights of its own.
+        n_hidden: hidden units of each MLP.
+        seeds: one model per seed, each drawn from its own generator.
+        init_std: of the attention's initial entries; the MLPs' exits start as small.
+        bound: tokens are clipped to it after each layer, as the paper does in deep models.
+
+    Raises:
+        ValueError: a size below 1, or an `init_std` or `bound` that is not positive.
+
+    >>> MLPTransformer(3, 2, 8, seeds=[0, 1])(torch.ones(2, 5, 7, 3), torch.ones(2, 5, 7)).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        n_dims: int,
+        n_layers: int,
+        n_hidden: int,
+        seeds: Sequence[int],
+        init_std: float = 0.02,
+        bound: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if min(n_dims, n_layers, n_hidden) < 1:
+            raise ValueError(
+                f"n_dims, n_layers and n_hidden are {n_dims}, {n_layers} and {n_hidden}; all must be at least 1"
+            )
+        if not (init_std > 0 and bound > 0):
+            raise ValueError(f"init_std and bound are {init_std} and {bound}; they must be positive")
+        self.n_dims, self.bound, width = n_dims, bound, n_dims + 1
+        shapes = {
+            "W_KQ": (width, width, init_std),
+            "W_PV": (width, width, init_std),
+            "W_in": (n_hidden, width, width**-0.5),
+            "W_out": (width, n_hidden, init_std * n_hidden**-0.5),
+        }
+
+        def drawn(layer: int) -> nn.ParameterDict:
+            weights = {
+                name: _drawn(seeds, f"transformer with MLPs: layer {layer} {name}", *shape, std=std)
+                for name, (*shape, std) in shapes.items()
+            }
+            return nn.ParameterDict(weights | {"bias": nn.Parameter(torch.zeros(len(seeds), n_hidden))})
+
+        self.layers = nn.ModuleList(drawn(layer) for layer in range(n_layers))
+
+    def matrices(self) -> list[tuple[Tensor, Tensor]]:
+        """(W_KQ, W_PV) of each layer."""
+        return [(layer["W_KQ"], layer["W_PV"]) for layer in self.layers]
+
+    def forward(
+        self, xs: Float[Tensor, "*data batch n_points n_dims"], ys: Float[Tensor, "*data batch n_points"]
+    ) -> Float[Tensor, "*both batch"]:
+        """Prediction for the last point, whose target is not looked at: minus the y-entry of its token.
+
+        Raises:
+            ValueError: inputs of another dimension than the model's, or a prompt without context.
+        """
+        require_prompts(xs, self.n_dims)
+        tokens = merged_tokens(xs, ys)
+        for number, layer in enumerate(self.layers, start=1):
+            moved = tokens[..., -1:, :] if number == len(self.layers) else tokens  # at last only the query matters
+            moved = moved + linear_attention(moved, tokens[..., :-1, :], layer["W_KQ"], layer["W_PV"])
+            hidden = nn.functional.gelu(project(moved, layer["W_in"]) + layer["bias"][:, None, None])
+            tokens = (moved + project(hidden, layer["W_out"])).clamp(-self.bound, self.bound)
+        return -tokens[..., -1, self.n_dims]

@@ -112,7 +112,8 @@ def fit(
     """The rates (and shrinkages) with the least loss over the spectra given, by L-BFGS from one-step GD's best rate.
 
     It is a local search over positive values. With one or two free steps it finds the best; with many steps and
-    shrinkages that are free the polynomial has enormous degree and many minima, some at absurd rates.
+    shrinkages that are free the polynomial has enormous degree and many minima, some at absurd rates. Shared values of
+    many steps of GD++ are sought from those of one step less: from afar the search may run away.
 
     Args:
         eigenvalues: in double precision; pooled ones make it fast.
@@ -133,6 +134,8 @@ def fit(
         raise ValueError(f"eigenvalues must be float64, got {eigenvalues.dtype}")
     rate = eigenvalues.mean() / eigenvalues.square().mean()
     start = torch.stack([rate, rate / 5])[:, None]
+    if shared and shrink and n_steps > 2:
+        start = torch.stack(fit(eigenvalues, n_steps - 1, shrink=True))[:, :1]
     if not shared:  # equal rates are a saddle
         start = start * torch.linspace(0.9, 1.1, n_steps, dtype=torch.float64)
     free = torch.ones_like(start)

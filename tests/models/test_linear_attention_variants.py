@@ -3,9 +3,14 @@
 import pytest
 import torch
 
-from lib.models.linear_attention_variants import CopyingTransformer, FeatureRegressor, token_sensitivities
+from lib.models.linear_attention_variants import (
+    CopyingTransformer,
+    FeatureRegressor,
+    MLPTransformer,
+    token_sensitivities,
+)
 from lib.tasks.in_context_regression import linear_targets, sines, streams, uniform_inputs
-from lib.theory.gd_plus_plus import construction
+from lib.theory.gd_plus_plus import construction, implicit_weights
 
 
 def waves(seeds=(0, 1), batch=6):
@@ -49,8 +54,9 @@ def test_free_attention_at_the_construction_is_the_constructed_model():
         (lambda seeds: FeatureRegressor(5, 16, seeds), waves),
         (lambda seeds: FeatureRegressor(5, 16, seeds, constructed=True), waves),
         (lambda seeds: CopyingTransformer(3, 5, seeds), prompts),
+        (lambda seeds: MLPTransformer(3, 2, 8, seeds, init_std=0.3), prompts),
     ],
-    ids=["features", "constructed", "copying"],
+    ids=["features", "constructed", "copying", "MLPs"],
 )
 def test_a_stacked_member_is_what_it_is_alone(make, draw):
     def trained(seeds):
@@ -69,8 +75,12 @@ def test_a_stacked_member_is_what_it_is_alone(make, draw):
 
 @pytest.mark.parametrize(
     ("model", "draw"),
-    [(FeatureRegressor(5, 16, [0, 1]), waves), (CopyingTransformer(3, 5, [0, 1]), prompts)],
-    ids=["features", "copying"],
+    [
+        (FeatureRegressor(5, 16, [0, 1]), waves),
+        (CopyingTransformer(3, 5, [0, 1]), prompts),
+        (MLPTransformer(3, 2, 8, [0, 1], init_std=0.3), prompts),
+    ],
+    ids=["features", "copying", "MLPs"],
 )
 def test_the_target_of_the_query_is_not_looked_at(model, draw):
     xs, ys = draw()
@@ -112,6 +122,39 @@ def test_without_positions_the_order_of_the_points_does_not_matter():
         assert (moved > 1e-4) == positions
 
 
+def test_layers_with_silent_mlps_at_the_construction_take_steps_of_gd_plus_plus():
+    xs, ys = prompts(batch=40)
+    model, rates, shrinkages = MLPTransformer(3, 3, 8, seeds=[0, 1]), [0.7, 0.9, 1.1], [0.3, 0.2, 0.1]
+    with torch.no_grad():
+        for layer, rate, shrinkage in zip(model.layers, rates, shrinkages, strict=True):
+            for name, weights in zip(("W_KQ", "W_PV"), construction(3, rate, shrinkage), strict=True):
+                layer[name].copy_(weights.expand(2, 4, 4))
+            layer["W_out"].zero_()
+    weights = implicit_weights(xs[..., :-1, :], ys[..., :-1], torch.tensor(rates), torch.tensor(shrinkages))
+    expected = (weights * xs[..., -1, :]).sum(-1)
+    torch.testing.assert_close(model(xs, ys).detach(), expected, rtol=1e-4, atol=1e-5)
+    assert expected.abs().max() > 0.1
+    assert [W_PV[0, 3, 3].item() for _, W_PV in model.matrices()] == pytest.approx([-0.7, -0.9, -1.1])
+
+
+def test_an_mlp_between_layers_adds_its_formula_to_every_token_and_tokens_are_clipped():
+    """Attention silenced: a prediction is what the MLPs make of the query's own token (x_q, 0)."""
+    xs, ys = prompts()
+    model = MLPTransformer(3, 2, 8, seeds=[0, 1], init_std=0.5)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer["W_PV"].zero_()
+            layer["bias"].normal_(generator=torch.Generator().manual_seed(0))
+    token = torch.cat([xs[..., -1, :], torch.zeros_like(xs[..., -1, :1])], dim=-1)
+    for layer in model.layers:
+        hidden = torch.einsum("shd,sbd->sbh", layer["W_in"], token) + layer["bias"][:, None]
+        token = token + torch.einsum("sdh,sbh->sbd", layer["W_out"], torch.nn.functional.gelu(hidden))
+    torch.testing.assert_close(model(xs, ys), -token[..., -1])
+    assert token[..., -1].abs().max() > 0.01
+    model.bound = 0.001
+    assert model(xs, ys).abs().max() <= 0.001
+
+
 def test_sensitivities_of_a_shift_are_at_the_neighbour():
     tokens = torch.randn(2, 10, 4, 3, generator=torch.Generator().manual_seed(0))
     measured = token_sensitivities(lambda tokens: tokens.roll(1, dims=-2), tokens)
@@ -129,3 +172,9 @@ def test_impossible_sizes_are_refused_by_name():
         CopyingTransformer(3, 4, [0], init_std=0.0)
     with pytest.raises(ValueError, match="prompts have 5 points of 3 dimensions; the model was made for 6 of 3"):
         CopyingTransformer(3, 6, [0, 1])(*prompts())
+    with pytest.raises(ValueError, match="n_dims, n_layers and n_hidden are 3, 0 and 8"):
+        MLPTransformer(3, 0, 8, [0])
+    with pytest.raises(ValueError, match=r"init_std and bound are 0\.02 and -1\.0"):
+        MLPTransformer(3, 2, 8, [0], bound=-1.0)
+    with pytest.raises(ValueError, match="xs have 3 dimensions; the model was made for n_dims = 2"):
+        MLPTransformer(2, 2, 8, [0, 1])(*prompts())
