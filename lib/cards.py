@@ -199,15 +199,17 @@ class Card:
         cells = [_as_python(source) for source, _ in code_cells(read_notebook(self.notebook))]
         python = [cell for cell in cells if cell is not None]
         imports = set().union(*(keys.imported_modules(cell) for cell in python))
+        files = keys.reached_files(imports)
+        packages = keys.numeric_packages(files, set().union(*(keys.imported_packages(cell) for cell in python)))
         return keys.digest(
             {
                 "cells": [keys.essential_source(cell) for cell in python],
                 "broken": cells.count(None),  # such a notebook fails when it runs, and is never current
                 "parameters": parameters,
                 "card": self.content,
-                "modules": keys.sources(keys.reached_files(imports)),
+                "modules": keys.sources(files),
                 "style": keys.digest((PACKAGE / "style.mplstyle").read_text()),
-                "versions": keys.versions(keys.NUMERIC_PACKAGES + keys.DRAWING_PACKAGES),
+                "versions": keys.versions(packages + keys.DRAWING_PACKAGES),
             }
         )
 

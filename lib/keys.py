@@ -3,7 +3,8 @@
 For a run that is: the source of the function, the source of every function of the notebook that it calls and every constant
 that it reads, its arguments, the modules of `lib` that any of these reach, and the versions of the numeric packages. For a
 paper's figures it is: the code cells of the notebook, its parameters and card, the modules of `lib` that the cells import,
-and the versions of the numeric and drawing packages. Comments, docstrings and blank lines do not count.
+and the versions of the numeric and drawing packages. Solvers that few papers use (`SOLVER_PACKAGES`) count where they are
+imported. Comments, docstrings and blank lines do not count.
 
 Modules that decide where and when something runs, but not what comes out, do not count either (`MACHINERY`): a better
 progress bar must not retrain every paper.
@@ -30,6 +31,9 @@ from typing import Any
 from lib.paths import PACKAGE
 
 NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
+SOLVER_PACKAGES = {
+    "cvxpy": ("cvxpy", "clarabel")
+}  # what is imported -> what decides the results of those who import it
 DRAWING_PACKAGES = ("matplotlib", "seaborn", "pandas", "pillow")
 MACHINERY = ("cards", "devices", "errors", "keys", "paths", "progress", "records", "runs")
 
@@ -99,6 +103,34 @@ def imported_modules(source: str, package: str = "") -> set[tuple[str, str | Non
     return {(module, name) for module, name in found if module.split(".")[0] == PACKAGE.name}
 
 
+def imported_packages(source: str) -> set[str]:
+    """Top-level names of all that a source imports absolutely.
+
+    Example:
+        >>> sorted(imported_packages("import numpy.linalg, torch\\nfrom cvxpy import Variable"))
+        ['cvxpy', 'numpy', 'torch']
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def numeric_packages(files: Iterable[Path], imported: Iterable[str] = ()) -> tuple[str, ...]:
+    """Packages whose versions could change a result: those that everything rests on, and solvers where they are imported.
+
+    Args:
+        files: source files of `lib` that the result reaches.
+        imported: top-level names of packages that the result's own code imports.
+    """
+    imported = set(imported).union(*(imported_packages(file.read_text()) for file in files))
+    solvers = [package for name, packages in SOLVER_PACKAGES.items() if name in imported for package in packages]
+    return (*NUMERIC_PACKAGES, *solvers)
+
+
 def _module_file(module: str) -> Path | None:
     stem = PACKAGE.parent.joinpath(*module.split("."))
     for file in (stem.with_suffix(".py"), stem / "__init__.py"):
@@ -162,13 +194,14 @@ def run_key(function: Callable, arguments: dict[str, Any]) -> str:
     collector = _Collector()
     named = collector.value(function, "the function of a run")
     encoded = collector.value(arguments, "the arguments")
+    files = reached_files(collector.imports)
     return digest(
         {
             "function": named,
             "texts": collector.texts,
             "arguments": encoded,
-            "modules": sources(reached_files(collector.imports)),
-            "versions": versions(NUMERIC_PACKAGES),
+            "modules": sources(files),
+            "versions": versions(numeric_packages(files, collector.packages)),
         }
     )
 
@@ -179,6 +212,7 @@ class _Collector:
     def __init__(self) -> None:
         self.texts: dict[str, Any] = {}
         self.imports: set[tuple[str, str | None]] = set()
+        self.packages: set[str] = set()
         self.functions: dict[str, Callable] = {}
 
     def function(self, function: Callable) -> str:
@@ -202,6 +236,7 @@ class _Collector:
         source = textwrap.dedent(inspect.getsource(function))
         self.texts[name] = essential_source(source)
         self.imports |= imported_modules(source)
+        self.packages |= imported_packages(source)
         self.texts[f"defaults of {name}"] = [
             self.value(defaults, f"a default of {name}")
             for defaults in (function.__defaults__, function.__kwdefaults__)
@@ -226,6 +261,7 @@ class _Collector:
             self.imports |= {(value.__name__, attribute) for attribute in (attributes if by_name else {None})}
         elif not _is_installed(value.__name__.split(".")[0]):
             raise TypeError(f"{name}: the module {value.__name__} is not installed; move what is needed to lib")
+        self.packages.add(value.__name__.split(".")[0])
         return ["module", value.__name__]
 
     def value(self, value: Any, what: str) -> Any:
@@ -249,6 +285,7 @@ class _Collector:
         if inspect.isclass(value) or (inspect.isroutine(value) and not is_bound) or type(value).__name__ == "ufunc":
             module = getattr(value, "__module__", None) or type(value).__module__
             top = module.split(".")[0]
+            self.packages.add(top)
             if top == PACKAGE.name:
                 self.imports.add((module, None))
             if _is_installed(top):

@@ -211,6 +211,39 @@ def test_touching_an_optimizer_changes_the_hash_of_what_depends_on_it_only(packa
     assert hashes("from lib.optimizers import Shampoo") == shampoo
 
 
+def test_a_solver_counts_for_those_who_import_it_only(package: Path):
+    (package / "theory").mkdir()
+    (package / "theory" / "__init__.py").write_text("")
+    (package / "theory" / "cone.py").write_text("def solve():\n    import cvxpy as cp\n    return cp\n")
+    (package / "theory" / "uses.py").write_text("from .cone import solve\n")
+
+    def packages(source: str) -> tuple[str, ...]:
+        files = keys.reached_files(keys.imported_modules(source))
+        return keys.numeric_packages(files, keys.imported_packages(source))
+
+    with_solver = (*keys.NUMERIC_PACKAGES, "cvxpy", "clarabel")
+    for source in (
+        "from lib.theory import cone",
+        "from lib.theory.uses import solve",
+        "import cvxpy",
+        "from cvxpy import norm",
+    ):
+        assert packages(source) == with_solver
+    assert packages("from lib import figures, optimizers\nfrom .cvxpy import x\nimport torch") == keys.NUMERIC_PACKAGES
+
+
+@pytest.mark.parametrize("source", ["return norm(x)", "return cp.norm(x)", "import cvxpy\n    return cvxpy.norm(x)"])
+def test_a_run_that_calls_a_solver_has_its_version_in_its_key(source: str, monkeypatch: pytest.MonkeyPatch):
+    import cvxpy
+
+    function = compiled(f"def experiment(x):\n    {source}\n", norm=cvxpy.norm, cp=cvxpy)
+    of_run, of_other = keys.run_key(function, {"x": 1}), keys.run_key(experiment, {"steps": 1})
+    version = keys.version
+    monkeypatch.setattr(keys, "version", lambda name: "0" if name in ("cvxpy", "clarabel") else version(name))
+    assert keys.run_key(function, {"x": 1}) != of_run
+    assert keys.run_key(experiment, {"steps": 1}) == of_other
+
+
 def test_a_run_reaches_lib_through_globals_and_through_arguments():
     from lib import claims, optimizers
 
