@@ -8,8 +8,10 @@
 | `Muon`         | U V^T by Newton–Schulz, and its variants    | muon.py             |
 | `Shampoo`      | L^{-1/4} M R^{-1/4}                         | shampoo.py          |
 | `PerMemberLR`  | that of a stock torch optimizer             | per_member_lr.py    |
+| `JointNormalizedGD`, `Polyak`, `Armijo` | the gradient, one length per member | gradient_steps.py |
 """
 
+from lib.optimizers.gradient_steps import Armijo, JointNormalizedGD, Polyak
 from lib.optimizers.muon import Muon, newton_schulz
 from lib.optimizers.per_member_lr import PerMemberLR
 from lib.optimizers.shampoo import Shampoo, inverse_fourth_root
@@ -23,9 +25,12 @@ from lib.optimizers.steepest_descent import (
 )
 
 __all__ = [
+    "Armijo",
+    "JointNormalizedGD",
     "Muon",
     "NormalizedGD",
     "PerMemberLR",
+    "Polyak",
     "Shampoo",
     "SignGD",
     "SpecGD",

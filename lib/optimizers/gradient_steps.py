@@ -1,0 +1,250 @@
+r"""Steps along the whole gradient whose length comes from its norm or from the loss: normalised GD, Polyak, line search.
+
+    W_t = W_{t-1} - s_t G_t,      one length s_t per member, for all its parameters together
+
+| class               | length s_t                                                                         |
+|---------------------|------------------------------------------------------------------------------------|
+| `JointNormalizedGD` | η / ‖G‖; with minibatches: stochastic NGD                                          |
+| `Polyak`            | min(η (L - L*) / ‖G‖², s_max)                                                      |
+| `Armijo`            | first of 2 s_{t-1}, s_{t-1}, s_{t-1} / 2, … with L(W - s G) ≤ L - c s ‖G‖²         |
+
+Sources: Polyak 1969; Loizou et al. 2021, arXiv 2002.10542 (SPS_max: minibatches, η = 1/c); Armijo 1966; Vaswani et al. 2019,
+arXiv 1905.09997 (line search with minibatches and steps that may grow again).
+
+| symbol | code                                                                    |
+|--------|-------------------------------------------------------------------------|
+| L      | what the closure returns, one loss per member: `step(closure)` needs it |
+| L*     | `minimum`                                                               |
+| ‖G‖²   | sum of squares over all parameters of a group, per member               |
+| η      | `lr`, a number, or a tensor with one entry per member                   |
+| s_max  | `max_length`                                                            |
+| c      | `decrease`                                                              |
+
+Where variants differ: `NormalizedGD` in steepest_descent.py takes the norm of every matrix alone; for one matrix the two
+agree. ALI-G (Berrada et al. 2020) is Polyak's step with L* = 0, η = 1 and a small number added to ‖G‖². A gradient of
+zero has no direction: such a member stays where it is, whatever the rule says.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
+
+from lib.optimizers.base import LearningRate, call_with_grad, check_lr, check_range, expand_lr
+
+
+class GradientStep(Optimizer):
+    """A step along the gradient; subclasses supply its `length`.
+
+    Args:
+        params: Parameters of shape (*stack, out, in), all of one stack, or groups of them.
+        lr: η; a number, or a tensor with one dimension per stack dimension.
+        options: What else the subclass reads from a group.
+
+    Raises:
+        ValueError: Bad `lr`, or a parameter with fewer than two dimensions or with another stack than the first.
+    """
+
+    def __init__(self, params: ParamsT, lr: LearningRate, **options: Any) -> None:
+        super().__init__(params, {"lr": lr, **options})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group of parameters, as in any torch optimizer, and checks its settings."""
+        super().add_param_group(param_group)
+        try:
+            self.check_group(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Checks the settings and shapes of one group; subclasses with more settings extend it."""
+        check_lr(group["lr"])
+        for p in group["params"]:
+            if p.ndim < 2:
+                raise ValueError(
+                    f"params must have at least two dimensions (*stack, out, in), got shape {tuple(p.shape)}"
+                )
+            if p.shape[:-2] != group["params"][0].shape[:-2]:
+                raise ValueError("params of one group must have one stack: their gradients share a norm")
+            expand_lr(group["lr"], p, p.ndim - 2)
+
+    def length(
+        self, squares: Float[Tensor, "*stack"], losses: Any, lr: Float[Tensor, "..."], group: dict[str, Any]
+    ) -> Float[Tensor, "*stack"]:
+        """s, what multiplies the gradient of each member.
+
+        Args:
+            squares: ‖G‖² of each member.
+            losses: What the closure returned, or None without one.
+            lr: η, of the shape of the stack or without dimensions.
+            group: The settings.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Takes one step along every gradient present.
+
+        Args:
+            closure: Recomputes losses, one per member, and gradients.
+
+        Returns:
+            What `closure` returned, or None.
+
+        Raises:
+            ValueError: No closure, for a rule that needs the losses.
+        """
+        losses = call_with_grad(closure)
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                squares = squared_norm(params)
+                lr = torch.as_tensor(group["lr"], dtype=squares.dtype, device=squares.device)
+                s = self.length(squares, losses, lr, group)
+                for p in params:
+                    p.sub_(torch.where(squares == 0, 0, s)[..., None, None] * p.grad)
+        return losses
+
+
+def squared_norm(params: list[Tensor]) -> Float[Tensor, "*stack"]:
+    """‖G‖² over all parameters, per member."""
+    return torch.stack([p.grad.square().sum((-2, -1)) for p in params]).sum(0)
+
+
+def member_losses(losses: Any, rule: str) -> Tensor:
+    """What a closure returned as a tensor.
+
+    Raises:
+        ValueError: Nothing was returned.
+    """
+    if losses is None:
+        raise ValueError(f"{rule} needs the loss: call step(closure) with a closure that returns one loss per member")
+    return torch.as_tensor(losses).detach()
+
+
+class JointNormalizedGD(GradientStep):
+    """Steps of one length in the norm over all parameters: W <- W - lr G / ‖G‖.
+
+    Args:
+        params: Parameters of shape (*stack, out, in).
+        lr: Length of a step; a number, or a tensor with one dimension per stack dimension.
+
+    Raises:
+        ValueError: As for `GradientStep`.
+    """
+
+    def length(self, squares: Tensor, losses: Any, lr: Tensor, group: dict[str, Any]) -> Tensor:
+        """η / ‖G‖."""
+        return lr / squares.sqrt()
+
+
+class Polyak(GradientStep):
+    """Polyak's step: as far as the loss would fall to its minimum if it were linear.
+
+    W <- W - min(lr (L - minimum) / ‖G‖², max_length) G.
+
+    Args:
+        params: Parameters of shape (*stack, out, in).
+        lr: Factor on the step; 1 is Polyak's own.
+        minimum: L*, the least loss; a number, or a tensor with one entry per member.
+        max_length: Largest factor on the gradient; with minibatches, whose losses have other minima, it is needed.
+
+    Raises:
+        ValueError: As for `GradientStep`; a `max_length` that is not positive; a step without closure.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: LearningRate = 1.0,
+        minimum: float | int | Tensor = 0.0,
+        max_length: float | int = float("inf"),
+    ) -> None:
+        super().__init__(params, lr, minimum=minimum, max_length=max_length)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Checks the settings and shapes of one group."""
+        super().check_group(group)
+        if not group["max_length"] > 0:
+            raise ValueError(f"max_length must be positive, got {group['max_length']}")
+
+    def length(self, squares: Tensor, losses: Any, lr: Tensor, group: dict[str, Any]) -> Tensor:
+        """η (L - L*) / ‖G‖², at most `max_length`; a loss that rounding puts below L* gives no step."""
+        gap = (member_losses(losses, "Polyak's step") - group["minimum"]).clamp_min(0)
+        return (lr * gap / squares).clamp_max(group["max_length"])
+
+
+class Armijo(GradientStep):
+    """Backtracking line search, one per member: the step doubles from one iteration to the next and is halved until it pays.
+
+    Accepted is s with L(W - s G) ≤ L - decrease · s ‖G‖². The closure must be a function of the parameters alone.
+
+    Args:
+        params: Parameters of shape (*stack, out, in), in one group.
+        lr: First trial length; a number, or a tensor with one dimension per stack dimension.
+        decrease: c in (0, 1), the share of the linear prediction that must come true.
+        max_halvings: Trials before a member stays where it is.
+
+    Raises:
+        ValueError: As for `GradientStep`; a setting outside its range; several groups; a step without closure.
+    """
+
+    def __init__(self, params: ParamsT, lr: LearningRate = 1.0, decrease: float = 0.5, max_halvings: int = 50) -> None:
+        super().__init__(params, lr, decrease=decrease, max_halvings=max_halvings)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Checks the settings and shapes of one group."""
+        super().check_group(group)
+        if not 0 < group["decrease"] < 1:
+            raise ValueError(f"decrease must be in (0, 1), got {group['decrease']}")
+        check_range("max_halvings", group["max_halvings"], 1)
+        if len(self.param_groups) > 1:
+            raise ValueError("a line search moves all parameters at once: give them in one group")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Searches along the gradient.
+
+        Args:
+            closure: Recomputes losses, one per member, and gradients; called once per trial.
+
+        Returns:
+            The losses before the step.
+
+        Raises:
+            ValueError: No closure.
+        """
+        before = call_with_grad(closure)
+        losses = member_losses(before, "a line search")
+        (group,) = self.param_groups
+        params = [p for p in group["params"] if p.grad is not None]
+        if not params:
+            return before
+        squares = squared_norm(params)
+        state = self.state[params[0]]
+        lr = torch.as_tensor(group["lr"], dtype=squares.dtype, device=squares.device)
+        s = 2 * state["length"] if "length" in state else lr.expand(squares.shape).clone()
+        starts, gradients = [p.clone() for p in params], [p.grad.clone() for p in params]
+        accepted = squares == 0
+        for _ in range(group["max_halvings"]):
+            move(params, starts, gradients, s)
+            new = member_losses(call_with_grad(closure), "a line search")
+            accepted = accepted | (new <= losses - group["decrease"] * s * squares)
+            if accepted.all():
+                break
+            s = torch.where(accepted, s, s / 2)
+        state["length"] = torch.where(squares == 0, lr, s)
+        s = torch.where(accepted & (squares > 0), s, 0.0)
+        move(params, starts, gradients, torch.where(losses.isfinite(), s, torch.nan))  # a diverged member shows
+        return before
+
+
+def move(params: list[Tensor], starts: list[Tensor], gradients: list[Tensor], s: Float[Tensor, "*stack"]) -> None:
+    """Sets W = start - s G."""
+    for p, start, gradient in zip(params, starts, gradients, strict=True):
+        p.copy_(start - s[..., None, None] * gradient)
