@@ -5,11 +5,12 @@ t of sequence i is exp(-⟨φ_k, W⟩) with φ_k = (x_opt - x_t) z_iᵀ, so that
 
     L - L* ≈ Σ_k c_k e^{-⟨φ_k, W⟩},      -∇L ≈ Σ_k c_k e^{-⟨φ_k, W⟩} φ_k,      c_k = (γ_opt - γ_t) σ(-γ_opt) / n.
 
-Every descent path with small steps then runs along (all active constraints with λ_k > 0, φ_k independent)
+Every descent path with small steps then runs along (for the active constraints, λ_k > 0, with φ_k independent)
 
     W(τ) = τ W_mm + W̃,      ⟨φ_k, W̃⟩ = log(c_k / λ_k),      L - L* = e^{-τ} Σ_k λ_k = e^{-τ} ‖W_mm‖²,      ∇L = -e^{-τ} W_mm,
 
-because c_k e^{-⟨φ_k, W̃⟩} = λ_k makes the gradient W_mm = Σ_k λ_k φ_k. Only the clock τ differs between step rules:
+because c_k e^{-⟨φ_k, W̃⟩} = λ_k makes the gradient W_mm = Σ_k λ_k φ_k. Constraints with λ_k = 0 are left behind: they
+change no rate, and W̃ by a part that depends on the whole path. Only the clock τ differs between step rules:
 
 | rule                                | τ after t steps            | factor per step on L - L* and on 1 - a_opt   |
 |-------------------------------------|----------------------------|----------------------------------------------|
@@ -100,12 +101,12 @@ def asymptotic_path(
         start: Where descent starts; what lies outside the span of the features never changes. None for zero.
 
     Returns:
-        The path; its `W_mm` solves the attention SVM.
+        The path; its `W_mm` solves the attention SVM. Where a constraint is not active (λ_k = 0, rare in high dimension),
+        `offset` lacks a part along it.
 
     Raises:
         Infeasible: No W selects these tokens.
-        ValueError: A selected token that is not better than another of its sequence, a constraint that is not active (the
-            expansion needs all λ_k > 0; it holds in high dimension), or as `check_selection`.
+        ValueError: A selected token that is not better than another of its sequence, or as `check_selection`.
     """
     xs, zs, selected = check_selection(xs, zs, selected)
     inequalities, equalities = constraint_pairs(xs, zs, selected)
@@ -119,11 +120,8 @@ def asymptotic_path(
     pulls = gaps / (1 + np.exp(best[sequences])) / len(xs)
     features = outer_products(inequalities)
     multipliers = hard_margin_multipliers(features @ features.T)
-    if not (multipliers > 0).all():
-        raise ValueError(
-            f"{(multipliers == 0).sum()} of {len(multipliers)} constraints are not active; the path is known where all are"
-        )
-    offset = np.linalg.lstsq(features, np.log(pulls / multipliers), rcond=None)[0]
+    active = multipliers > 0
+    offset = np.linalg.lstsq(features[active], np.log(pulls[active] / multipliers[active]), rcond=None)[0]
     if start is not None:
         offset = offset + start.ravel() - np.linalg.lstsq(features, features @ start.ravel(), rcond=None)[0]
     d = xs.shape[-1]

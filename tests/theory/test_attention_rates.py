@@ -15,7 +15,7 @@ from lib.theory.token_selection import direction_error, frobenius_program, optim
 
 
 def problem(start: np.ndarray | None = None) -> tuple[TokenData, Path]:
-    data = signal_tokens([0], n=4, T=3, d=40)
+    data = signal_tokens([0], n=4, T=3, d=30)
     scores = data.scores[0].numpy()
     return data, asymptotic_path(data.xs[0].numpy(), data.zs[0].numpy(), scores, optimal_tokens(scores), start)
 
@@ -24,7 +24,7 @@ def trained(
     data: TokenData, rule, n_steps: int, start: np.ndarray | float = 0.0, log_steps=()
 ) -> dict[str, torch.Tensor]:
     """Descent on the loss gap; logs W."""
-    W = Parameter(torch.zeros(1, 40, 40, dtype=torch.float64) + torch.as_tensor(start))
+    W = Parameter(torch.zeros(1, *[data.xs.shape[-1]] * 2, dtype=torch.float64) + torch.as_tensor(start))
     best = data.scores.amax(-1)
 
     def loss(step: int) -> torch.Tensor:
@@ -59,8 +59,8 @@ def test_on_the_path_gradient_and_loss_are_what_the_law_says():
 
 def test_gradient_descent_s_loss_gap_is_the_squared_norm_over_time():
     data, path = problem()
-    out = trained(data, lambda params: torch.optim.SGD(params, lr=5.0), 4000)
-    assert out["loss"][-1].item() == pytest.approx(path.norm**2 / (5.0 * 4000), rel=0.03)
+    out = trained(data, lambda params: torch.optim.SGD(params, lr=50.0), 1500)
+    assert out["loss"][-1].item() == pytest.approx(path.norm**2 / (50.0 * 1500), rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["normalised", "Polyak", "line search"])
@@ -78,10 +78,10 @@ def test_adaptive_steps_close_the_gap_at_their_rates(name):
 
 
 def test_the_direction_error_is_that_of_the_path_at_the_same_norm_from_any_start():
-    start = 3 * np.random.default_rng(0).normal(size=(40, 40)) / 40
-    for W_0 in (np.zeros((40, 40)), start):
+    start = 3 * np.random.default_rng(0).normal(size=(30, 30)) / 30
+    for W_0 in (np.zeros((30, 30)), start):
         data, path = problem(W_0)
-        out = trained(data, lambda params: NormalizedGD(params, lr=0.05), 3000, W_0)
+        out = trained(data, lambda params: NormalizedGD(params, lr=0.2), 800, W_0)
         W = out["W"].numpy()
         error = direction_error(W, path.W_mm)
         assert path.error_at_norm(np.array([np.linalg.norm(W)]))[0] == pytest.approx(error, rel=0.01)
@@ -95,6 +95,15 @@ def test_the_loss_gap_and_its_gradient_are_the_logistic_loss_s():
     torch.testing.assert_close(tiny / 1e-200, torch.sigmoid(-best))
 
 
+def test_constraints_that_are_not_active_change_no_rate():
+    data = unit_tokens([1], n=6, T=8, d=10)
+    scores = data.scores[0].numpy()
+    path = asymptotic_path(data.xs[0].numpy(), data.zs[0].numpy(), scores, optimal_tokens(scores))
+    assert (path.multipliers == 0).any()
+    gaps = trained(data, lambda params: Polyak(params, lr=0.3), 400)["loss"][:, 0].log()
+    assert (gaps[-1] - gaps[200]).item() / 199 == pytest.approx(-0.3, rel=0.02)
+
+
 def test_problems_without_such_a_path_are_refused():
     data, path = problem()
     xs, zs, scores = (a[0].numpy() for a in (data.xs, data.zs, data.scores))
@@ -104,9 +113,5 @@ def test_problems_without_such_a_path_are_refused():
         )
     with pytest.raises(ValueError, match="several tokens in one sequence"):
         asymptotic_path(xs, zs, scores, np.array([[True, True, False]] * 4))
-    small = unit_tokens([1], n=6, T=8, d=10)
-    xs, zs, scores = (a[0].numpy() for a in (small.xs, small.zs, small.scores))
-    with pytest.raises(ValueError, match=r"\d+ of 42 constraints are not active"):
-        asymptotic_path(xs, zs, scores, optimal_tokens(scores))
     with pytest.raises(ValueError, match="norms must be at least"):
         path.error_at_norm(np.array([1e-3]))
