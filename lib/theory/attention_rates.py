@@ -70,8 +70,8 @@ class Path(NamedTuple):
         shares = np.bincount(self.sequences, self.multipliers / self.pulls)
         return np.exp(-tau)[:, None] * shares
 
-    def error_at_norm(self, norms: Float[ndarray, " t"]) -> Float[ndarray, " t"]:
-        """‖W/‖W‖ - W_mm/‖W_mm‖‖ where the path has the given norms ‖W‖.
+    def tau_at_norm(self, norms: Float[ndarray, " t"]) -> Float[ndarray, " t"]:
+        """τ where the path has the given norms ‖W‖.
 
         Raises:
             ValueError: A norm that the path never has, because it passes the origin at a distance.
@@ -80,7 +80,10 @@ class Path(NamedTuple):
         across = np.sqrt(max((self.offset**2).sum() - along**2, 0.0))
         if (norms < across).any():
             raise ValueError(f"norms must be at least {across:.4g}, the path's distance from the origin")
-        tau = (np.sqrt(norms**2 - across**2) - along) / self.norm
+        return (np.sqrt(norms**2 - across**2) - along) / self.norm
+
+    def direction_error(self, tau: Float[ndarray, " t"]) -> Float[ndarray, " t"]:
+        """‖W/‖W‖ - W_mm/‖W_mm‖‖ at times τ; it falls as 1/‖W‖."""
         return direction_error(tau[:, None, None] * self.W_mm + self.offset, self.W_mm)
 
 

@@ -84,7 +84,8 @@ def test_the_direction_error_is_that_of_the_path_at_the_same_norm_from_any_start
         out = trained(data, lambda params: NormalizedGD(params, lr=0.2), 800, W_0)
         W = out["W"].numpy()
         error = direction_error(W, path.W_mm)
-        assert path.error_at_norm(np.array([np.linalg.norm(W)]))[0] == pytest.approx(error, rel=0.01)
+        tau = path.tau_at_norm(np.array([np.linalg.norm(W)]))
+        assert path.direction_error(tau)[0] == pytest.approx(error, rel=0.01)
 
 
 def test_the_loss_gap_and_its_gradient_are_the_logistic_loss_s():
@@ -114,4 +115,4 @@ def test_problems_without_such_a_path_are_refused():
     with pytest.raises(ValueError, match="several tokens in one sequence"):
         asymptotic_path(xs, zs, scores, np.array([[True, True, False]] * 4))
     with pytest.raises(ValueError, match="norms must be at least"):
-        path.error_at_norm(np.array([1e-3]))
+        path.tau_at_norm(np.array([1e-3]))
