@@ -41,16 +41,18 @@ class GradientStep(Optimizer):
     """A step along the gradient; subclasses supply its `length`.
 
     Args:
-        params: Parameters of shape (*stack, out, in), all of one stack, or groups of them.
+        params: Parameters (*stack, …), all of one stack, or groups of them.
         lr: η; a number, or a tensor with one dimension per stack dimension.
+        n_stack: How many leading dimensions are the stack; None for all but the last two, as in the other optimizers. An
+            ordinary model, which has vectors among its parameters, is a stack of 0 dimensions.
         options: What else the subclass reads from a group.
 
     Raises:
-        ValueError: Bad `lr`, or a parameter with fewer than two dimensions or with another stack than the first.
+        ValueError: Bad `lr`, or a parameter with too few dimensions or with another stack than the first.
     """
 
-    def __init__(self, params: ParamsT, lr: LearningRate, **options: Any) -> None:
-        super().__init__(params, {"lr": lr, **options})
+    def __init__(self, params: ParamsT, lr: LearningRate, n_stack: int | None = None, **options: Any) -> None:
+        super().__init__(params, {"lr": lr, "n_stack": n_stack, **options})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, as in any torch optimizer, and checks its settings."""
@@ -65,13 +67,14 @@ class GradientStep(Optimizer):
         """Checks the settings and shapes of one group; subclasses with more settings extend it."""
         check_lr(group["lr"])
         for p in group["params"]:
-            if p.ndim < 2:
+            if p.ndim < (2 if group["n_stack"] is None else group["n_stack"]):
                 raise ValueError(
-                    f"params must have at least two dimensions (*stack, out, in), got shape {tuple(p.shape)}"
+                    f"params must have at least two dimensions (*stack, out, in), or those of n_stack, "
+                    f"got shape {tuple(p.shape)}"
                 )
-            if p.shape[:-2] != group["params"][0].shape[:-2]:
+            if stack_of(p, group) != stack_of(group["params"][0], group):
                 raise ValueError("params of one group must have one stack: their gradients share a norm")
-            expand_lr(group["lr"], p, p.ndim - 2)
+            expand_lr(group["lr"], p, len(stack_of(p, group)))
 
     def length(
         self, squares: Float[Tensor, "*stack"], losses: Any, lr: Float[Tensor, "..."], group: dict[str, Any]
@@ -103,17 +106,28 @@ class GradientStep(Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                squares = squared_norm(params)
+                squares = squared_norm(params, group)
                 lr = torch.as_tensor(group["lr"], dtype=squares.dtype, device=squares.device)
-                s = self.length(squares, losses, lr, group)
+                s = torch.where(squares == 0, 0, self.length(squares, losses, lr, group))
                 for p in params:
-                    p.sub_(torch.where(squares == 0, 0, s)[..., None, None] * p.grad)
+                    p.sub_(like(s, p) * p.grad)
         return losses
 
 
-def squared_norm(params: list[Tensor]) -> Float[Tensor, "*stack"]:
+def stack_of(p: Tensor, group: dict[str, Any]) -> torch.Size:
+    """The stack's sizes."""
+    return p.shape[:-2] if group["n_stack"] is None else p.shape[: group["n_stack"]]
+
+
+def squared_norm(params: list[Tensor], group: dict[str, Any]) -> Float[Tensor, "*stack"]:
     """‖G‖² over all parameters, per member."""
-    return torch.stack([p.grad.square().sum((-2, -1)) for p in params]).sum(0)
+    stack = stack_of(params[0], group)
+    return torch.stack([p.grad.reshape(*stack, -1).square().sum(-1) for p in params]).sum(0)
+
+
+def like(s: Float[Tensor, "*stack"], p: Tensor) -> Float[Tensor, "..."]:
+    """A number per member, in a shape that multiplies a parameter."""
+    return s.reshape(s.shape + (1,) * (p.ndim - s.ndim))
 
 
 def member_losses(losses: Any, rule: str) -> Tensor:
@@ -133,6 +147,7 @@ class JointNormalizedGD(GradientStep):
     Args:
         params: Parameters of shape (*stack, out, in).
         lr: Length of a step; a number, or a tensor with one dimension per stack dimension.
+        n_stack: As for `GradientStep`.
 
     Raises:
         ValueError: As for `GradientStep`.
@@ -153,6 +168,7 @@ class Polyak(GradientStep):
         lr: Factor on the step; 1 is Polyak's own.
         minimum: L*, the least loss; a number, or a tensor with one entry per member.
         max_length: Largest factor on the gradient; with minibatches, whose losses have other minima, it is needed.
+        n_stack: As for `GradientStep`.
 
     Raises:
         ValueError: As for `GradientStep`; a `max_length` that is not positive; a step without closure.
@@ -164,8 +180,9 @@ class Polyak(GradientStep):
         lr: LearningRate = 1.0,
         minimum: float | int | Tensor = 0.0,
         max_length: float | int = float("inf"),
+        n_stack: int | None = None,
     ) -> None:
-        super().__init__(params, lr, minimum=minimum, max_length=max_length)
+        super().__init__(params, lr, n_stack, minimum=minimum, max_length=max_length)
 
     def check_group(self, group: dict[str, Any]) -> None:
         """Checks the settings and shapes of one group."""
@@ -189,6 +206,7 @@ class Armijo(GradientStep):
         lr: First trial length; a number, or a tensor with one dimension per stack dimension.
         decrease: c in (0, 1), the share of the linear prediction that must come true.
         max_halvings: Trials before a member stays where it is.
+        n_stack: As for `GradientStep`.
 
     Raises:
         ValueError: As for `GradientStep`; a setting outside its range; several groups; a step without closure.
@@ -225,7 +243,7 @@ class Armijo(GradientStep):
         params = [p for p in group["params"] if p.grad is not None]
         if not params:
             return before
-        squares = squared_norm(params)
+        squares = squared_norm(params, group)
         state = self.state[params[0]]
         lr = torch.as_tensor(group["lr"], dtype=squares.dtype, device=squares.device)
         s = 2 * state["length"] if "length" in state else lr.expand(squares.shape).clone()
@@ -247,4 +265,4 @@ class Armijo(GradientStep):
 def move(params: list[Tensor], starts: list[Tensor], gradients: list[Tensor], s: Float[Tensor, "*stack"]) -> None:
     """Sets W = start - s G."""
     for p, start, gradient in zip(params, starts, gradients, strict=True):
-        p.copy_(start - s[..., None, None] * gradient)
+        p.copy_(start - like(s, p) * gradient)

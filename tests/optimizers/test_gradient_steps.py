@@ -133,6 +133,27 @@ def test_the_line_search_accepts_exactly_the_first_length_that_meets_armijo_s_co
     assert optimizer.state[W]["length"].item() == 1.0 and W.item() == 0.0
 
 
+@pytest.mark.parametrize("rule", [JointNormalizedGD, Polyak, Armijo])
+def test_an_ordinary_model_with_vectors_among_its_parameters_is_a_stack_of_no_dimensions(rule):
+    model = torch.nn.Linear(4, 3, dtype=torch.float64)
+    starts = [p.detach().clone() for p in model.parameters()]
+    optimizer = rule(list(model.parameters()), lr=0.1, n_stack=0)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.ones(4, dtype=torch.float64)).square().sum()
+        loss.backward()
+        return loss.detach()
+
+    before = optimizer.step(closure)
+    moved = sum((p - s).square().sum() for p, s in zip(model.parameters(), starts, strict=True)).sqrt()
+    assert closure() < before
+    if rule is JointNormalizedGD:
+        assert moved.item() == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="at least two dimensions"):
+        rule(list(model.parameters()), lr=0.1)
+
+
 def test_bad_settings_are_refused():
     W = Parameter(torch.zeros(2, 3, 4))
     W.grad = torch.ones_like(W)
