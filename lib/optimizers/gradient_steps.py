@@ -212,8 +212,15 @@ class Armijo(GradientStep):
         ValueError: As for `GradientStep`; a setting outside its range; several groups; a step without closure.
     """
 
-    def __init__(self, params: ParamsT, lr: LearningRate = 1.0, decrease: float = 0.5, max_halvings: int = 50) -> None:
-        super().__init__(params, lr, decrease=decrease, max_halvings=max_halvings)
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: LearningRate = 1.0,
+        decrease: float = 0.5,
+        max_halvings: int = 50,
+        n_stack: int | None = None,
+    ) -> None:
+        super().__init__(params, lr, n_stack, decrease=decrease, max_halvings=max_halvings)
 
     def check_group(self, group: dict[str, Any]) -> None:
         """Checks the settings and shapes of one group."""
