@@ -1,8 +1,8 @@
 """Sentence pairs of MultiNLI: does the second follow from the first, contradict it, or neither?
 
 Source: Williams, Nangia, Bowman 2018, arXiv 1704.05426; `multinli_1.0.zip`, 227 MB, with one JSON object per line. The test
-set is the "matched" development set, as usual: labels of the test sets are not public. Pairs on which the annotators found no
-majority are left out.
+set is the "matched" development set, as usual: labels of the test sets are not public. Pairs on which the annotators found
+no majority are left out.
 """
 
 import io
