@@ -103,11 +103,12 @@ def _slopes(
 ) -> Float[Tensor, "n T seed"]:
     """∂L/∂s times a positive factor per instance, exact in relative terms where attention is saturated."""
     attention = torch.softmax(scores, dim=1)
-    top = attention.argmax(1, keepdim=True)
     hidden = (decoded * attention).sum(2)
-    active = hidden > 0
+    active = (hidden > 0).to(hidden.dtype)
     # Of the loss's slope in f, -y σ(-y f) / n, the 1/n is left out: only directions count.
     by_f = -labels * torch.sigmoid(-labels * (hidden * active).sum(0))
     values = (decoded * active[:, :, None]).sum(0)
-    advantage = values - values.gather(1, top)  # relative to the most attended token: no cancellation in what follows
+    # Relative to the most attended token (tokens, if tied) there is no cancellation in what follows.
+    top = (attention == attention.amax(1, keepdim=True)).to(hidden.dtype)
+    advantage = values - (values * top).sum(1, keepdim=True) / top.sum(1, keepdim=True)
     return by_f[:, None] * attention * (advantage - (attention * advantage).sum(1, keepdim=True))
