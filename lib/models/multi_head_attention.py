@@ -24,13 +24,18 @@ never meet: each has tokens and weights of its own. Axes are ordered so that eve
 samples at once, without a copy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lib.seeds import generator_for
+
+# Entries of one member's attention maps from which on members are computed one after the other. Their arrays then fit the
+# cache, and their memory is reused; larger ones go back to the system after every use: 2 to 3 times slower (measured).
+ONE_BY_ONE = 40_000
 
 Heads = tuple[Float[Tensor, "member head n_dims n_dims"], Float[Tensor, "member head n_tokens n_dims"]]
 
@@ -104,6 +109,8 @@ def outputs(
     torch.Size([1, 3])
     """
     require_fit(tokens, W, U)
+    if _large(tokens, U):
+        return torch.cat([outputs(*member, scale) for member in zip(*map(_members, (tokens, W, U)), strict=True)])
     scale = U.shape[1] ** -0.5 if scale is None else scale
     return scale * (attention(tokens, W) * readings(tokens, U)).sum((2, 3, 4))
 
@@ -125,6 +132,12 @@ def weighted_gradient(
         scale: Factor on the sum over heads; None for H^{-1/2}.
     """
     n_heads, n_tokens = U.shape[1:3]
+    if _large(tokens, U):
+        given = [_members(x) for x in (tokens, W, U, weights, labels)]
+        parts = [weighted_gradient(*member, scale) for member in zip(*given, strict=False)]
+        phi, gradients = zip(*parts, strict=True)
+        grad_W, grad_U = zip(*gradients, strict=True)
+        return torch.cat(phi), (torch.cat(grad_W), torch.cat(grad_U))
     maps, reads = attention(tokens, W), readings(tokens, U)
     weighted = maps * reads
     rows = weighted.sum(2, keepdim=True)
@@ -178,3 +191,12 @@ def require_fit(tokens: Tensor, W: Tensor, U: Tensor) -> None:
             f"tokens {tuple(tokens.shape)} need W {(members, n_heads, n_dims, n_dims)} and "
             f"U {(members, n_heads, n_tokens, n_dims)}, got {tuple(W.shape)} and {tuple(U.shape)}"
         )
+
+
+def _large(tokens: Tensor, U: Tensor) -> bool:
+    return len(tokens) > 1 and tokens.shape[1] * U.shape[1] * U.shape[2] ** 2 > ONE_BY_ONE
+
+
+def _members(stacked: Tensor | None) -> Iterable[Tensor | None]:
+    """The members of a stack, each as a stack of one; without a stack, nothing for every member."""
+    return repeat(None) if stacked is None else stacked.split(1)

@@ -59,6 +59,16 @@ def test_members_share_nothing():
             torch.testing.assert_close(a[0], b[member])
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_large_members_are_computed_one_by_one_with_the_same_result(monkeypatch, weighted):
+    tokens, labels, W, U = problem()
+    weights = labels / 7 if weighted else None
+    stacked = model.outputs(tokens, W, U), *model.weighted_gradient(tokens, W, U, weights, labels)
+    monkeypatch.setattr(model, "ONE_BY_ONE", 0)
+    single = model.outputs(tokens, W, U), *model.weighted_gradient(tokens, W, U, weights, labels)
+    torch.testing.assert_close(single, stacked, rtol=1e-12, atol=1e-14)
+
+
 def test_members_with_one_seed_are_copies_that_can_part():
     tokens, labels, W, U = problem(seeds=[5, 5])
     assert torch.equal(W[0], W[1])
