@@ -85,7 +85,8 @@ def essential_source(source: str) -> str:
     )
 
 
-def imported_modules(source: str, package: str = "") -> set[tuple[str, str | None]]:
+@functools.cache
+def imported_modules(source: str, package: str = "") -> frozenset[tuple[str, str | None]]:
     """Modules of `lib` that a source imports, as (module, name) pairs; the name is None for a module taken whole.
 
     Args:
@@ -100,10 +101,11 @@ def imported_modules(source: str, package: str = "") -> set[tuple[str, str | Non
             base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             module = ".".join(part for part in (base, node.module) if part)
             found |= {(module, alias.name) for alias in node.names}
-    return {(module, name) for module, name in found if module.split(".")[0] == PACKAGE.name}
+    return frozenset((module, name) for module, name in found if module.split(".")[0] == PACKAGE.name)
 
 
-def imported_packages(source: str) -> set[str]:
+@functools.cache
+def imported_packages(source: str) -> frozenset[str]:
     """Top-level names of all that a source imports absolutely.
 
     Example:
@@ -116,7 +118,7 @@ def imported_packages(source: str) -> set[str]:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module.split(".")[0])
-    return found
+    return frozenset(found)
 
 
 def numeric_packages(files: Iterable[Path], imported: Iterable[str] = ()) -> tuple[str, ...]:
