@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.seeds import generator_for
+from lib.models.initialisation import stacked_draws
 
 INIT_STD = 0.02  # GPT-2's
 MLP_RATIO = 4  # GPT-2's
@@ -72,8 +72,7 @@ class GPT(nn.Module):
         stack = (len(seeds),) if n_copies is None else (n_copies, len(seeds))
 
         def normal(name: str, *shape: int, std: float = INIT_STD) -> nn.Parameter:
-            draws = [torch.randn(shape, generator=generator_for(seed, f"gpt: {name}")) for seed in seeds]
-            return nn.Parameter(std * torch.stack(draws).expand(*stack, *shape).contiguous())
+            return stacked_draws(lambda g: std * torch.randn(shape, generator=g), seeds, f"gpt: {name}", n_copies)
 
         def filled(value: float, size: int) -> nn.Parameter:
             return nn.Parameter(torch.full((*stack, size), value))

@@ -1,11 +1,29 @@
 """How weights are drawn before training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Generator, Tensor, nn
 
 from lib.seeds import generator_for
+
+
+def stacked_draws(
+    draw: Callable[[Generator], Tensor], seeds: Sequence[int], purpose: str, n_copies: int | None = None
+) -> nn.Parameter:
+    """One draw per seed, stacked: a parameter (seed, …), or (copy, seed, …).
+
+    Args:
+        draw: Draws one member's parameter.
+        seeds: One member per seed; a seed's draw does not depend on the others.
+        purpose: Names the parameter, so that each has a stream of its own, see `generator_for`.
+        n_copies: If given, that many identical copies in a new leading axis, e.g. one per learning rate.
+
+    >>> stacked_draws(lambda g: torch.randn(3, 4, generator=g), seeds=[0, 1], purpose="W", n_copies=5).shape
+    torch.Size([5, 2, 3, 4])
+    """
+    draws = torch.stack([draw(generator_for(seed, purpose)) for seed in seeds])
+    return nn.Parameter(draws if n_copies is None else draws.repeat(n_copies, *[1] * draws.ndim))
 
 
 def he_normal(shapes: Sequence[tuple[int, int]], seeds: Sequence[int], n_copies: int | None = None) -> nn.ParameterList:

@@ -18,9 +18,9 @@ from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from lib.seeds import generator_for
+from lib.models.initialisation import stacked_draws
 
 
 def apply(matrix: Float[Tensor, "*stack k d"], xs: Float[Tensor, "*data n d"]) -> Float[Tensor, "*out n k"]:
@@ -105,20 +105,14 @@ class DeepLinear(nn.Module):
             raise ValueError(f"widths must have at least 2 entries, got {list(widths)}")
         if scale < 0 or (scale == 0 and len(widths) > 2):
             raise ValueError(f"scale must be positive (0 is allowed for a single factor only), got {scale}")
-        self.factors = nn.ParameterList()
-        for layer, (n_in, n_out) in enumerate(pairwise(widths)):
-            factor = (
-                torch.stack(
-                    [
-                        torch.randn(n_out, n_in, generator=generator_for(seed, f"factor {layer}"), dtype=dtype)
-                        for seed in seeds
-                    ]
-                )
-                * scale
-            )
-            if n_copies is not None:
-                factor = factor.repeat(n_copies, 1, 1, 1)
-            self.factors.append(nn.Parameter(factor))
+
+        def factor(layer: int, n_in: int, n_out: int) -> nn.Parameter:
+            def draw(g: Generator) -> Tensor:
+                return scale * torch.randn(n_out, n_in, generator=g, dtype=dtype)
+
+            return stacked_draws(draw, seeds, f"factor {layer}", n_copies)
+
+        self.factors = nn.ParameterList(factor(layer, *sizes) for layer, sizes in enumerate(pairwise(widths)))
 
     @property
     def matrix(self) -> Float[Tensor, "*stack k d"]:

@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.seeds import generator_for
+from lib.models.initialisation import stacked_draws
 from lib.tasks.in_context_regression import require_prompts
 
 FACTORS = ("key", "query", "value", "projection")
@@ -132,9 +132,8 @@ class LinearTransformer(nn.Module):
 
         def drawn(layer: int, name: str) -> nn.Parameter:
             purpose = f"linear attention: layer {layer} {name}"
-            draws = [torch.randn(n_dims + 1, n_dims + 1, generator=generator_for(seed, purpose)) for seed in seeds]
-            weights = init_std * torch.stack(draws)
-            return nn.Parameter(weights if n_copies is None else weights.repeat(n_copies, 1, 1, 1))
+            shape = (n_dims + 1, n_dims + 1)
+            return stacked_draws(lambda g: init_std * torch.randn(shape, generator=g), seeds, purpose, n_copies)
 
         self.layers = nn.ModuleList(
             nn.ParameterDict({name: drawn(layer, name) for name in names}) for layer in range(1 if looped else n_layers)

@@ -33,9 +33,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lib.models.initialisation import stacked_draws
 from lib.models.linear_attention import linear_attention, project
 from lib.models.softmax_attention import attention_outputs
-from lib.seeds import generator_for
 from lib.tasks.in_context_regression import merged_tokens, require_prompts
 
 
@@ -58,8 +58,7 @@ def token_sensitivities(
 
 
 def _drawn(seeds: Sequence[int], purpose: str, *shape: int, std: float) -> nn.Parameter:
-    draws = [torch.randn(*shape, generator=generator_for(seed, purpose)) for seed in seeds]
-    return nn.Parameter(std * torch.stack(draws))
+    return stacked_draws(lambda g: std * torch.randn(shape, generator=g), seeds, purpose)
 
 
 class FeatureRegressor(nn.Module):
@@ -94,8 +93,8 @@ class FeatureRegressor(nn.Module):
             raise ValueError(f"half_width is {half_width}; it must be positive")
         name, n_tokens = "feature regressor: ", n_features + 1
         self.slopes = _drawn(seeds, name + "slopes", n_hidden, std=1.0)
-        draws = [2 * torch.rand(n_hidden, generator=generator_for(seed, name + "kinks")) - 1 for seed in seeds]
-        self.shifts = nn.Parameter(half_width * torch.stack(draws) * self.slopes.detach())
+        kinks = stacked_draws(lambda g: half_width * (2 * torch.rand(n_hidden, generator=g) - 1), seeds, name + "kinks")
+        self.shifts = nn.Parameter(kinks.detach() * self.slopes.detach())
         self.readout = _drawn(seeds, name + "readout", n_tokens, n_hidden, std=0.3 * n_hidden**-0.5)
         self.offset = nn.Parameter(torch.zeros(len(seeds), n_tokens))
         self.constructed = constructed

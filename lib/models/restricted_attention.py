@@ -21,9 +21,9 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from lib.seeds import generator_for
+from lib.models.initialisation import stacked_draws
 from lib.tasks.in_context_regression import require_prompts
 
 
@@ -111,14 +111,15 @@ class RestrictedTransformer(nn.Module):
             )
         self.n_dims, self.n_layers, self.looped = n_dims, n_layers, looped
 
-        def drawn(layer: int, seed: int) -> Tensor:
-            generator = generator_for(seed, f"restricted attention: layer {layer}")
+        def draw(generator: Generator) -> Tensor:
             spread = 1.0 if looped else 2 * torch.rand((), generator=generator)
             noise = torch.randn(n_dims, n_dims, generator=generator)
             return init_step * (spread * torch.eye(n_dims) + init_noise * noise)
 
         n_matrices = 1 if looped else n_layers
-        self.A = nn.ParameterList(torch.stack([drawn(layer, seed) for seed in seeds]) for layer in range(n_matrices))
+        self.A = nn.ParameterList(
+            stacked_draws(draw, seeds, f"restricted attention: layer {layer}") for layer in range(n_matrices)
+        )
 
     def layers(self, n_layers: int | None = None) -> list[Float[Tensor, "seed d d"]]:
         """A_1, …, A_L in the order of use; with `n_layers`, as many, going through the stack again where it ends.

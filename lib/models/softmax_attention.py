@@ -24,9 +24,9 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from lib.seeds import generator_for
+from lib.models.initialisation import stacked_draws
 from lib.tasks.in_context_regression import require_prompts
 
 
@@ -122,10 +122,10 @@ class SoftmaxRegressor(nn.Module):
         self.scale = (width // n_heads) ** -0.5
 
         def drawn(name: str, n_out: int, n_in: int, fan_in: int) -> nn.Parameter:
-            generators = [generator_for(seed, f"softmax attention: {name}") for seed in seeds]
-            draws = [2 * torch.rand(n_heads, n_out, n_in, generator=g) - 1 for g in generators]
-            weights = fan_in**-0.5 * torch.stack(draws)
-            return nn.Parameter(weights if n_copies is None else weights.repeat(n_copies, 1, 1, 1, 1))
+            def uniform(g: Generator) -> Tensor:
+                return fan_in**-0.5 * (2 * torch.rand(n_heads, n_out, n_in, generator=g) - 1)
+
+            return stacked_draws(uniform, seeds, f"softmax attention: {name}", n_copies)
 
         token, head = n_dims + n_targets, width // n_heads
         self.query, self.key, self.value = (drawn(name, head, token, token) for name in ("query", "key", "value"))
