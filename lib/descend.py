@@ -1,13 +1,13 @@
 """Minimise a stack of losses with any optimizer: the training loop of layers on fixed data, or on batches of it."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lib.evaluation import Log
 from lib.progress import progress
 
 
@@ -42,16 +42,9 @@ def descend(
     """
     if n_steps < 1:
         raise ValueError(f"n_steps is {n_steps}; it must be at least 1")
-    if any(a >= b for a, b in pairwise(log_steps)) or not all(0 <= step <= n_steps for step in log_steps):
-        raise ValueError(f"log_steps is {list(log_steps)}; it must increase within 0…{n_steps}")
-    losses, log, due = torch.empty(0), [], set(log_steps)
-
-    def evaluate_if_due(step: int) -> None:
-        if evaluate is not None and step in due:
-            with torch.no_grad():
-                log.append(evaluate())
-
-    evaluate_if_due(0)
+    log = Log(evaluate, log_steps, n_steps)
+    losses = torch.empty(0)
+    log.after(0)
     for step in progress(range(n_steps), label):
 
         def closure(step: int = step) -> Tensor:
@@ -66,6 +59,5 @@ def descend(
         if step == 0:  # in one piece: a small tensor kept from every step would leave holes all over the heap
             losses = before.new_empty(n_steps, *before.shape)
         losses[step] = before
-        evaluate_if_due(step + 1)
-    results = {"loss": losses}
-    return results | {"log": torch.stack(log)} if log else results
+        log.after(step + 1)
+    return {"loss": losses} | log.results()

@@ -1,12 +1,12 @@
 """Minimise a stack of losses with Adam: the training loop of models that learn from freshly drawn prompts."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from lib.evaluation import Log
 from lib.progress import progress
 
 
@@ -54,22 +54,15 @@ def minimise(
         raise ValueError(f"n_steps is {n_steps}; it must be at least 1")
     if not lr > 0 or (clip is not None and not clip > 0):
         raise ValueError(f"lr and clip are {lr} and {clip}; they must be positive")
-    if any(a >= b for a, b in pairwise(log_steps)) or not all(0 <= step <= n_steps for step in log_steps):
-        raise ValueError(f"log_steps is {list(log_steps)}; it must increase within 0…{n_steps}")
+    log = Log(evaluate, log_steps, n_steps)
     weights = list(parameters)
     # One vector, of which the parameters are views: for small models Adam's bookkeeping per tensor is half a step's time.
     vector = Parameter(torch.cat([w.detach().flatten() for w in weights]))
     for w, part in zip(weights, vector.detach().split([w.numel() for w in weights]), strict=True):
         w.data = part.view_as(w)
     adam = torch.optim.Adam([vector], lr=lr, betas=betas, fused=True)
-    losses, log, due = torch.empty(0), [], set(log_steps)
-
-    def evaluate_if_due(step: int) -> None:
-        if evaluate is not None and step in due:
-            with torch.no_grad():
-                log.append(evaluate())
-
-    evaluate_if_due(0)
+    losses = torch.empty(0)
+    log.after(0)
     for step in progress(range(n_steps), label):
         fall = 1 - (1 - final) * max(step - warm_up, 0) / max(n_steps - 1 - warm_up, 1)
         adam.param_groups[0]["lr"] = lr * min((step + 1) / max(warm_up, 1), fall)
@@ -85,9 +78,8 @@ def minimise(
         # Looking at every loss would stop a GPU at every step.
         if step % 100 == 99 or step == n_steps - 1:
             _check_finite(losses[max(step - 99, 0) : step + 1], step, lr)
-        evaluate_if_due(step + 1)
-    results = {"loss": losses}
-    return results | {"log": torch.stack(log)} if log else results
+        log.after(step + 1)
+    return {"loss": losses} | log.results()
 
 
 def clipped(gradients: Sequence[Tensor], clip: float, n_stack: int = 1) -> list[Tensor]:

@@ -17,13 +17,13 @@ Inst. Stat. Math. 44:197), so one Cholesky factor per member replaces Newton's m
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lib.evaluation import Log
 from lib.models.linear import cross_entropy
 from lib.progress import progress
 from lib.seeds import generator_for
@@ -109,27 +109,18 @@ def train(
         label: Name of the progress bar.
 
     Returns:
-        ``"log"`` (len(log_steps), *stack, ...); ``"loss"`` (step, *stack) of each minibatch before its step,
-        NaN from the step at which a member diverged; ``"diverged"`` (*stack), boolean.
+        ``"log"`` (len(log_steps), *stack, ...), if there are any; ``"loss"`` (step, *stack) of each minibatch before its
+        step, NaN from the step at which a member diverged; ``"diverged"`` (*stack), boolean.
 
     Raises:
         ValueError: `log_steps` is not increasing or leaves 0…n_steps.
     """
-    n_steps = len(batches)
-    increasing = all(a < b for a, b in pairwise(log_steps))
-    if not increasing or min(log_steps, default=0) < 0 or max(log_steps, default=0) > n_steps:
-        raise ValueError(f"log_steps is {list(log_steps)}; it must increase within 0…{n_steps}")
+    log = Log(evaluate, log_steps, len(batches))
     rows = torch.arange(len(xs), device=xs.device)[:, None]
-    log, losses = [], []
+    losses = []
     weights = list(model.parameters())
     diverged = torch.zeros(weights[0].shape[:-2], dtype=torch.bool, device=weights[0].device)
-
-    def log_if_due(step: int) -> None:
-        if step in log_steps:
-            with torch.no_grad():
-                log.append(evaluate())
-
-    log_if_due(0)
+    log.after(0)
     for step, batch in enumerate(progress(batches.to(xs.device), label), start=1):
         loss = cross_entropy(model(xs[rows, batch]), ys[rows, batch])
         gradients = torch.autograd.grad(loss.sum(), weights)
@@ -145,8 +136,8 @@ def train(
                 for w in weights:
                     w[diverged] = torch.nan
         losses.append(torch.where(diverged, torch.nan, loss.detach()))
-        log_if_due(step)
-    return {"log": torch.stack(log), "loss": torch.stack(losses), "diverged": diverged}
+        log.after(step)
+    return log.results() | {"loss": torch.stack(losses), "diverged": diverged}
 
 
 def refit_last_layer(
