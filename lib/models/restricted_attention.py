@@ -33,11 +33,9 @@ def sample_covariance(xs: Float[Tensor, "*stack n_points n_dims"]) -> Float[Tens
     Raises:
         ValueError: fewer than two points.
     """
-    n_context = xs.shape[-2] - 1
-    if n_context < 1:
-        raise ValueError(f"n_points is {xs.shape[-2]}; a prompt needs at least 2, the last one is the query")
+    require_prompts(xs)
     context = xs[..., :-1, :]
-    return context.mT @ context / n_context
+    return context.mT @ context / context.shape[-2]
 
 
 def error_maps(

@@ -138,9 +138,8 @@ def rotated_covariances(
     eigenvalues = low * (high / low) ** exponents
     gaussian = _normal(generators, batch, n_dims, n_dims)
     Q, R = torch.linalg.qr(gaussian)
-    Q = (
-        Q * R.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
-    )  # without the signs Q would not be uniform (Mezzadri 2007)
+    # Without the signs Q would not be uniform (Mezzadri 2007).
+    Q = Q * R.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     covariances = (Q * eigenvalues[..., None, :]) @ Q.mT
     return (covariances + covariances.mT) / 2  # rounding leaves the product slightly asymmetric
 
@@ -194,13 +193,13 @@ def interleaved_tokens(
     return torch.stack([xs, padded], dim=-2).flatten(-3, -2)
 
 
-def require_prompts(xs: Float[Tensor, "*stack n_points d"], n_dims: int) -> None:
-    """For models of one query: are these prompts that a model of `n_dims` can answer?
+def require_prompts(xs: Float[Tensor, "*stack n_points d"], n_dims: int | None = None) -> None:
+    """For models of one query: are these prompts that a model of `n_dims`, or of any dimension, can answer?
 
     Raises:
         ValueError: Inputs of another dimension than the model's, or a prompt without context.
     """
-    if xs.shape[-1] != n_dims:
+    if n_dims is not None and xs.shape[-1] != n_dims:
         raise ValueError(f"xs have {xs.shape[-1]} dimensions; the model was made for n_dims = {n_dims}")
     if xs.shape[-2] < 2:
         raise ValueError(f"n_points is {xs.shape[-2]}; a prompt needs at least 2, the last one is the query")
