@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.seeds import generator_for
+from lib.models.initialisation import stacked_draws
 
 # Entries of one member's attention maps from which on members are computed one after the other. Their arrays then fit the
 # cache, and their memory is reused; larger ones go back to the system after every use: 2 to 3 times slower (measured).
@@ -62,15 +62,15 @@ def initialise(
             raise ValueError(f"{name} is {std}; it must be finite and not negative")
 
     def drawn(name: str, n_rows: int, std: float) -> Tensor:
-        draws = []
-        for seed in seeds:
-            generator = generator_for(seed, f"multi-head attention: {name}")
-            # Head by head: the numbers that one call for all of them gives depend on how many there are.
-            heads = range(1 if identical else n_heads)
-            draws.append(
-                torch.stack([torch.randn(n_rows, n_dims, generator=generator, dtype=torch.float64) for _ in heads])
-            )
-        return std * torch.stack(draws).expand(-1, n_heads, -1, -1).contiguous()
+        # Head by head: the numbers that one call for all of them gives depend on how many there are.
+        heads = range(1 if identical else n_heads)
+        one = {"size": (n_rows, n_dims), "dtype": torch.float64}
+        draws = stacked_draws(
+            lambda g: torch.stack([torch.randn(generator=g, **one) for _ in heads]),
+            seeds,
+            f"multi-head attention: {name}",
+        )
+        return std * draws.detach().expand(-1, n_heads, -1, -1).contiguous()
 
     return drawn("W", n_dims, W_std), drawn("U", n_tokens, U_std)
 

@@ -29,7 +29,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.seeds import generator_for
+from lib.evaluation import Log
+from lib.models.initialisation import stacked_draws
 
 
 def relu_heads(seeds: Sequence[int], d: int) -> Float[Tensor, "seed d d"]:
@@ -38,7 +39,7 @@ def relu_heads(seeds: Sequence[int], d: int) -> Float[Tensor, "seed d d"]:
     >>> float(relu_heads([3], 4).norm())
     1.0
     """
-    V = torch.stack([torch.randn(d, d, generator=generator_for(s, "head"), dtype=torch.float64) for s in seeds])
+    V = stacked_draws(lambda g: torch.randn(d, d, generator=g, dtype=torch.float64), seeds, "head").detach()
     return V / torch.linalg.matrix_norm(V, keepdim=True)
 
 
@@ -73,21 +74,16 @@ def descend_on_scores(
     """
     if n_steps < 1 or not lr > 0:
         raise ValueError(f"n_steps and lr are {n_steps} and {lr}; they must be at least 1 and positive")
-    log_steps = list(log_steps)
-    if log_steps != sorted(set(log_steps)) or not all(0 <= step <= n_steps for step in log_steps):
-        raise ValueError(f"log_steps is {log_steps}; it must increase within 0…{n_steps}")
     n, T = xs.shape[1:3]
     # Instances last: every operation below then runs along them, without a loop over small matrices.
     gram = torch.einsum("citd,cjud->itjuc", xs, xs) * torch.einsum("cid,cjd->ijc", zs, zs)[:, None, :, None]
     gram = gram.reshape(n * T, n * T, -1).contiguous()
     decoded = torch.einsum("citd,cdh->hitc", xs, V).contiguous()
     scores = torch.einsum("citd,cde,cie->itc", xs, W, zs).contiguous()
-    labels, coefficients, kept = ys.T.contiguous(), torch.zeros_like(scores), []
-    for step in range(n_steps + 1):
-        if step in log_steps:
-            kept.append(W - torch.einsum("itc,citd,cie->cde", coefficients, xs, zs))
-        if step == n_steps:
-            break
+    labels, coefficients = ys.T.contiguous(), torch.zeros_like(scores)
+    log = Log(lambda: W - torch.einsum("itc,citd,cie->cde", coefficients, xs, zs), log_steps, n_steps)
+    log.after(0)
+    for step in range(n_steps):
         slope = _slopes(scores, decoded, labels)
         slope /= slope.abs().amax((0, 1)).clamp(min=torch.finfo(slope.dtype).tiny)  # else its square would underflow
         change = (gram * slope.reshape(n * T, -1)).sum(1).reshape(slope.shape)
@@ -95,7 +91,8 @@ def descend_on_scores(
         rate = torch.where(length > 0, lr / length, 0.0)
         scores -= rate * change
         coefficients += rate * slope
-    return torch.stack(kept)
+        log.after(step + 1)
+    return log.results()["log"]
 
 
 def _slopes(
