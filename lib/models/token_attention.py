@@ -50,7 +50,7 @@ def attend(
     """
     if xs.ndim < 3 or xs.shape[-2] < 1:
         raise ValueError(f"xs have shape {tuple(xs.shape)}; they must be (*stack, n, T, d) with at least one token")
-    if zs.shape != xs.shape[:-2] + xs.shape[-1:] or W.shape[-2:] != (xs.shape[-1],) * 2:
+    if zs.shape != xs.shape[:-2] + xs.shape[-1:] or W.shape != xs.shape[:-3] + (xs.shape[-1],) * 2:
         raise ValueError(f"zs {tuple(zs.shape)} and W {tuple(W.shape)} do not fit xs {tuple(xs.shape)}")
     looks = (zs @ W.mT)[..., None]
     with torch.no_grad():

@@ -112,7 +112,51 @@ def call_with_grad(closure: Callable[[], Any] | None) -> Any:
         return closure()
 
 
-class StackedOptimizer(Optimizer):
+def power_of_two_below(size: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The largest power of two that does not exceed a positive size; 1 for zero.
+
+    Gradients of losses that fall exponentially become so small that their squares underflow (below 1e-162 in float64, 1e-23
+    in float32). Divided by a power of two first, nothing underflows and no bit of any quotient changes.
+
+    >>> power_of_two_below(torch.tensor([0.75, 9.0, 0.0]))
+    tensor([0.5000, 8.0000, 1.0000])
+    """
+    mantissa, exponent = torch.frexp(size)
+    return torch.where(size == 0, 1, torch.ldexp(torch.ones_like(mantissa), exponent - 1))
+
+
+class CheckedOptimizer(Optimizer):
+    """An optimizer whose groups are checked when they are added; subclasses supply `check_group`."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group of parameters, as in any torch optimizer, and checks its settings.
+
+        Args:
+            param_group: `params` and any setting that differs from the defaults.
+
+        Raises:
+            ValueError: As for the class; the optimizer is left as it was.
+        """
+        super().add_param_group(param_group)
+        try:
+            self.check_group(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Checks the settings and shapes of one group.
+
+        Args:
+            group: The group, defaults filled in.
+
+        Raises:
+            ValueError: As for the class.
+        """
+        raise NotImplementedError
+
+
+class StackedOptimizer(CheckedOptimizer):
     """An optimizer of matrices, stacked over leading dimensions; subclasses supply only `direction`.
 
     For a schedule set `group["lr"]` between steps; torch's schedulers work with numbers only.
@@ -130,22 +174,6 @@ class StackedOptimizer(Optimizer):
 
     def __init__(self, params: ParamsT, lr: LearningRate, momentum: float | int = 0.0, **options: Any) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, **options})
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group of parameters, as in any torch optimizer, and checks its settings.
-
-        Args:
-            param_group: `params` and any setting that differs from the defaults.
-
-        Raises:
-            ValueError: As for the class.
-        """
-        super().add_param_group(param_group)
-        try:
-            self.check_group(self.param_groups[-1])
-        except ValueError:
-            self.param_groups.pop()
-            raise
 
     def check_group(self, group: dict[str, Any]) -> None:
         """Checks the settings and shapes of one group; subclasses with more settings extend it.

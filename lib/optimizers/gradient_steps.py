@@ -15,7 +15,7 @@ arXiv 1905.09997 (line search with minibatches and steps that may grow again).
 |--------|-------------------------------------------------------------------------|
 | L      | what the closure returns, one loss per member: `step(closure)` needs it |
 | L*     | `minimum`                                                               |
-| ‖G‖²   | sum of squares over all parameters of a group, per member               |
+| ‖G‖    | `norm`, over all parameters of a group, per member; never its square, which underflows long before it |
 | η      | `lr`, a number, or a tensor with one entry per member                   |
 | s_max  | `max_length`                                                            |
 | c      | `decrease`                                                              |
@@ -31,13 +31,20 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from lib.optimizers.base import LearningRate, call_with_grad, check_lr, check_range, expand_lr
+from lib.optimizers.base import (
+    CheckedOptimizer,
+    LearningRate,
+    call_with_grad,
+    check_lr,
+    check_range,
+    expand_lr,
+    power_of_two_below,
+)
 
 
-class GradientStep(Optimizer):
+class GradientStep(CheckedOptimizer):
     """A step along the gradient; subclasses supply its `length`.
 
     Args:
@@ -54,20 +61,14 @@ class GradientStep(Optimizer):
     def __init__(self, params: ParamsT, lr: LearningRate, n_stack: int | None = None, **options: Any) -> None:
         super().__init__(params, {"lr": lr, "n_stack": n_stack, **options})
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group of parameters, as in any torch optimizer, and checks its settings."""
-        super().add_param_group(param_group)
-        try:
-            self.check_group(self.param_groups[-1])
-        except ValueError:
-            self.param_groups.pop()
-            raise
-
     def check_group(self, group: dict[str, Any]) -> None:
         """Checks the settings and shapes of one group; subclasses with more settings extend it."""
         check_lr(group["lr"])
+        n_stack = group["n_stack"]
+        if n_stack is not None and (not isinstance(n_stack, int) or n_stack < 0):
+            raise ValueError(f"n_stack must be None or a whole number of at least 0, got {n_stack}")
         for p in group["params"]:
-            if p.ndim < (2 if group["n_stack"] is None else group["n_stack"]):
+            if p.ndim < (2 if n_stack is None else n_stack):
                 raise ValueError(
                     f"params must have at least two dimensions (*stack, out, in), or those of n_stack, "
                     f"got shape {tuple(p.shape)}"
@@ -77,12 +78,12 @@ class GradientStep(Optimizer):
             expand_lr(group["lr"], p, len(stack_of(p, group)))
 
     def length(
-        self, squares: Float[Tensor, "*stack"], losses: Any, lr: Float[Tensor, "..."], group: dict[str, Any]
+        self, norm: Float[Tensor, "*stack"], losses: Any, lr: Float[Tensor, "..."], group: dict[str, Any]
     ) -> Float[Tensor, "*stack"]:
         """s, what multiplies the gradient of each member.
 
         Args:
-            squares: ‖G‖² of each member.
+            norm: ‖G‖ of each member.
             losses: What the closure returned, or None without one.
             lr: η, of the shape of the stack or without dimensions.
             group: The settings.
@@ -106,9 +107,9 @@ class GradientStep(Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                squares = squared_norm(params, group)
-                lr = torch.as_tensor(group["lr"], dtype=squares.dtype, device=squares.device)
-                s = torch.where(squares == 0, 0, self.length(squares, losses, lr, group))
+                norm = gradient_norm(params, group)
+                lr = torch.as_tensor(group["lr"], dtype=norm.dtype, device=norm.device)
+                s = torch.where(norm == 0, 0, self.length(norm, losses, lr, group))
                 for p in params:
                     p.sub_(like(s, p) * p.grad)
         return losses
@@ -119,10 +120,11 @@ def stack_of(p: Tensor, group: dict[str, Any]) -> torch.Size:
     return p.shape[:-2] if group["n_stack"] is None else p.shape[: group["n_stack"]]
 
 
-def squared_norm(params: list[Tensor], group: dict[str, Any]) -> Float[Tensor, "*stack"]:
-    """‖G‖² over all parameters, per member."""
-    stack = stack_of(params[0], group)
-    return torch.stack([p.grad.reshape(*stack, -1).square().sum(-1) for p in params]).sum(0)
+def gradient_norm(params: list[Tensor], group: dict[str, Any]) -> Float[Tensor, "*stack"]:
+    """‖G‖ over all parameters, per member."""
+    flat = torch.cat([p.grad.reshape(*stack_of(p, group), -1) for p in params], dim=-1)
+    scale = power_of_two_below(flat.abs().amax(-1))
+    return scale * torch.linalg.vector_norm(flat / scale[..., None], dim=-1)
 
 
 def like(s: Float[Tensor, "*stack"], p: Tensor) -> Float[Tensor, "..."]:
@@ -130,15 +132,20 @@ def like(s: Float[Tensor, "*stack"], p: Tensor) -> Float[Tensor, "..."]:
     return s.reshape(s.shape + (1,) * (p.ndim - s.ndim))
 
 
-def member_losses(losses: Any, rule: str) -> Tensor:
+def member_losses(losses: Any, norm: Float[Tensor, "*stack"], rule: str) -> Float[Tensor, "*stack"]:
     """What a closure returned as a tensor.
 
     Raises:
-        ValueError: Nothing was returned.
+        ValueError: Nothing was returned, or something else than one loss per member.
     """
     if losses is None:
         raise ValueError(f"{rule} needs the loss: call step(closure) with a closure that returns one loss per member")
-    return torch.as_tensor(losses).detach()
+    losses = torch.as_tensor(losses, dtype=norm.dtype, device=norm.device).detach()
+    if losses.shape != norm.shape:
+        raise ValueError(
+            f"{rule} needs one loss per member, shape {tuple(norm.shape)}; the closure returned {tuple(losses.shape)}"
+        )
+    return losses
 
 
 class JointNormalizedGD(GradientStep):
@@ -153,9 +160,9 @@ class JointNormalizedGD(GradientStep):
         ValueError: As for `GradientStep`.
     """
 
-    def length(self, squares: Tensor, losses: Any, lr: Tensor, group: dict[str, Any]) -> Tensor:
+    def length(self, norm: Tensor, losses: Any, lr: Tensor, group: dict[str, Any]) -> Tensor:
         """η / ‖G‖."""
-        return lr / squares.sqrt()
+        return lr / norm
 
 
 class Polyak(GradientStep):
@@ -189,11 +196,14 @@ class Polyak(GradientStep):
         super().check_group(group)
         if not group["max_length"] > 0:
             raise ValueError(f"max_length must be positive, got {group['max_length']}")
+        minimum = torch.as_tensor(group["minimum"])
+        if not minimum.isfinite().all() or minimum.shape not in ((), stack_of(group["params"][0], group)):
+            raise ValueError(f"minimum must be a finite number or one per member of the stack, got {minimum.tolist()}")
 
-    def length(self, squares: Tensor, losses: Any, lr: Tensor, group: dict[str, Any]) -> Tensor:
+    def length(self, norm: Tensor, losses: Any, lr: Tensor, group: dict[str, Any]) -> Tensor:
         """η (L - L*) / ‖G‖², at most `max_length`; a loss that rounding puts below L* gives no step."""
-        gap = (member_losses(losses, "Polyak's step") - group["minimum"]).clamp_min(0)
-        return (lr * gap / squares).clamp_max(group["max_length"])
+        gap = (member_losses(losses, norm, "Polyak's step") - group["minimum"]).clamp_min(0)
+        return (lr * (gap / norm) / norm).clamp_max(group["max_length"])
 
 
 class Armijo(GradientStep):
@@ -227,6 +237,8 @@ class Armijo(GradientStep):
         super().check_group(group)
         if not 0 < group["decrease"] < 1:
             raise ValueError(f"decrease must be in (0, 1), got {group['decrease']}")
+        if not isinstance(group["max_halvings"], int):
+            raise ValueError(f"max_halvings must be a whole number, got {group['max_halvings']}")
         check_range("max_halvings", group["max_halvings"], 1)
         if len(self.param_groups) > 1:
             raise ValueError("a line search moves all parameters at once: give them in one group")
@@ -245,26 +257,26 @@ class Armijo(GradientStep):
             ValueError: No closure.
         """
         before = call_with_grad(closure)
-        losses = member_losses(before, "a line search")
         (group,) = self.param_groups
         params = [p for p in group["params"] if p.grad is not None]
         if not params:
             return before
-        squares = squared_norm(params, group)
+        norm = gradient_norm(params, group)
+        losses = member_losses(before, norm, "a line search")
         state = self.state[params[0]]
-        lr = torch.as_tensor(group["lr"], dtype=squares.dtype, device=squares.device)
-        s = 2 * state["length"] if "length" in state else lr.expand(squares.shape).clone()
+        lr = torch.as_tensor(group["lr"], dtype=norm.dtype, device=norm.device)
+        s = 2 * state["length"] if "length" in state else lr.expand(norm.shape).clone()
         starts, gradients = [p.clone() for p in params], [p.grad.clone() for p in params]
-        accepted = squares == 0
+        accepted = norm == 0
         for _ in range(group["max_halvings"]):
             move(params, starts, gradients, s)
-            new = member_losses(call_with_grad(closure), "a line search")
-            accepted = accepted | (new <= losses - group["decrease"] * s * squares)
+            new = member_losses(call_with_grad(closure), norm, "a line search")
+            accepted = accepted | (new <= losses - group["decrease"] * (s * norm) * norm)
             if accepted.all():
                 break
             s = torch.where(accepted, s, s / 2)
-        state["length"] = torch.where(squares == 0, lr, s)
-        s = torch.where(accepted & (squares > 0), s, 0.0)
+        state["length"] = torch.where(norm == 0, lr, s)
+        s = torch.where(accepted & (norm > 0), s, 0.0)
         move(params, starts, gradients, torch.where(losses.isfinite(), s, torch.nan))  # a diverged member shows
         return before
 

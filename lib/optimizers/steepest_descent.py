@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.optimizers.base import StackedOptimizer, finite_matrices
+from lib.optimizers.base import StackedOptimizer, finite_matrices, power_of_two_below
 
 
 def normalize_frobenius(M: Float[Tensor, "*stack out in"]) -> Float[Tensor, "*stack out in"]:
@@ -47,6 +47,7 @@ def normalize_frobenius(M: Float[Tensor, "*stack out in"]) -> Float[Tensor, "*st
     >>> normalize_frobenius(torch.tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """
+    M = M / power_of_two_below(M.abs().amax((-2, -1), keepdim=True))
     norm = torch.linalg.matrix_norm(M, keepdim=True)
     return torch.where(norm == 0, 0, M / norm)
 

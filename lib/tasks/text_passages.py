@@ -59,6 +59,8 @@ def opinions(seeds: Sequence[int], n: int, length: int, vocabulary: int, n_opini
     >>> opinions([0, 1], n=6, length=8, vocabulary=20, n_opinion=4).words.shape
     torch.Size([2, 6, 8])
     """
+    if len(seeds) < 1:
+        raise ValueError("seeds is empty; at least one is needed")
     if n < 1 or length < 4:
         raise ValueError(f"n and length are {n} and {length}; they must be at least 1 and 4")
     if n_opinion < 1 or vocabulary < 2 * n_opinion + 2:

@@ -22,6 +22,11 @@ change no rate, and W̃ by a part that depends on the whole path. Only the clock
 Polyak: (L - L*)/‖∇L‖ = ‖W_mm‖. Line search: with x = s ‖∇L‖²/(L - L*) a step multiplies the loss by e^{-x}, and so the next
 trial 2 s has x' = 2 x e^{-x}, whose fixed point x = log 2 meets Armijo's condition e^{-x} ≤ 1 - c x for every c ≤ 0.72.
 
+**How long a step may be** (`step_limit`). Let margins deviate from the path by δ, and let K be the Gram matrix of the φ_k. A
+step of Polyak's rule changes δ to δ - η K diag(λ) δ (to first order, up to a shift along the path), so that descent is drawn
+to the path only for η < 2 / λ_max(K diag(λ)); for normalised GD the limit is ‖W_mm‖ times this. Gradient descent, whose steps
+shrink, has no such limit in the end; with a large η it can be thrown far from the path at first, where it then stays.
+
 Sources: Soudry et al. 2018, arXiv 1710.10345 (the same expansion for logistic regression); Vasudeva et al. 2024, arXiv
 2402.05738 (rates for attention). The constants are ours: the paper states orders.
 
@@ -39,10 +44,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
+from scipy.special import expit
 from torch import Tensor
 
 from lib.theory.hard_margin import hard_margin_multipliers
-from lib.theory.token_selection import check_selection, constraint_pairs, direction_error, outer_products
+from lib.theory.token_selection import check_scores, check_selection, constraint_pairs, direction_error, outer_products
 
 LINE_SEARCH_RATE = float(np.log(2))  # of a search that tries twice the last step first
 
@@ -55,11 +61,19 @@ class Path(NamedTuple):
     multipliers: Float[ndarray, " m"]
     pulls: Float[ndarray, " m"]
     sequences: ndarray  # (m,), the sequence of each constraint
+    features: Float[ndarray, "m d_squared"]
 
     @property
     def norm(self) -> float:
         """‖W_mm‖_F, the inverse of the largest margin."""
         return float(np.linalg.norm(self.W_mm))
+
+    @property
+    def step_limit(self) -> float:
+        """η of Polyak's step above which the path does not attract; for normalised GD times ‖W_mm‖."""
+        gram = self.features @ self.features.T
+        root = np.sqrt(self.multipliers)
+        return float(2 / np.linalg.eigvalsh(gram * root * root[:, None])[-1])
 
     def loss_gap(self, tau: Float[ndarray, " t"]) -> Float[ndarray, " t"]:
         """L - L* at times τ."""
@@ -90,9 +104,9 @@ class Path(NamedTuple):
 def asymptotic_path(
     xs: Float[ndarray, "n T d"],
     zs: Float[ndarray, "n d"],
-    scores: Float[ndarray, "n T"],
+    scores: Float[ndarray, "..."],
     selected: Bool[ndarray, "n T"],
-    start: Float[ndarray, "d d"] | None = None,
+    start: Float[ndarray, "..."] | None = None,
 ) -> Path:
     """The path that descent from `start` follows in the end.
 
@@ -109,9 +123,11 @@ def asymptotic_path(
 
     Raises:
         Infeasible: No W selects these tokens.
-        ValueError: A selected token that is not better than another of its sequence, or as `check_selection`.
+        ValueError: A selected token that is not better than another of its sequence, scores or a start of another shape, or
+            as `check_selection`.
     """
     xs, zs, selected = check_selection(xs, zs, selected)
+    check_scores(scores, selected)
     inequalities, equalities = constraint_pairs(xs, zs, selected)
     if len(equalities[0]):
         raise ValueError("selected has several tokens in one sequence; the path is known for one each")
@@ -120,15 +136,18 @@ def asymptotic_path(
     if not (gaps > 0).all():
         raise ValueError("selected must be the token with the best score of each sequence, and better than all others")
     sequences = np.nonzero(~selected)[0]
-    pulls = gaps / (1 + np.exp(best[sequences])) / len(xs)
+    pulls = gaps * expit(-best[sequences]) / len(xs)
     features = outer_products(inequalities)
     multipliers = hard_margin_multipliers(features @ features.T)
     active = multipliers > 0
     offset = np.linalg.lstsq(features[active], np.log(pulls[active] / multipliers[active]), rcond=None)[0]
     if start is not None:
+        if np.shape(start) != (xs.shape[-1],) * 2:
+            raise ValueError(f"start has shape {np.shape(start)}; it must be {(xs.shape[-1],) * 2}")
         offset = offset + start.ravel() - np.linalg.lstsq(features, features @ start.ravel(), rcond=None)[0]
     d = xs.shape[-1]
-    return Path((multipliers @ features).reshape(d, d), offset.reshape(d, d), multipliers, pulls, sequences)
+    W_mm = (multipliers @ features).reshape(d, d)
+    return Path(W_mm, offset.reshape(d, d), multipliers, pulls, sequences, features)
 
 
 def logistic_gap(best: Float[Tensor, "*stack n"], shortfall: Float[Tensor, "*stack n"]) -> Float[Tensor, "*stack n"]:

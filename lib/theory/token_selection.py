@@ -91,6 +91,12 @@ def check_selection(
     return xs, zs, selected
 
 
+def check_scores(scores: Float[ndarray, "..."], selected: Bool[ndarray, "n T"]) -> None:
+    """Raise a ValueError unless there is one score per token."""
+    if np.shape(scores) != selected.shape:
+        raise ValueError(f"scores have shape {np.shape(scores)}; there must be one per token, {selected.shape}")
+
+
 def constraint_pairs(
     xs: Float[ndarray, "n T d"], zs: Float[ndarray, "n d"], selected: Bool[ndarray, "n T"]
 ) -> tuple[Pairs, tuple[Float[ndarray, "k d"], Float[ndarray, "k d"]]]:
@@ -185,7 +191,7 @@ def finite_part(
     d = np.shape(xs)[-1]
     if not len(equalities[0]):
         return np.zeros((d, d))
-    selected = np.asarray(selected, dtype=bool)
+    selected, log_attention = np.asarray(selected, dtype=bool), np.asarray(log_attention, dtype=float)
     first = selected.argmax(-1)
     sequence, token = np.nonzero(selected & (np.arange(selected.shape[1]) != first[:, None]))
     ratios = log_attention[sequence, token] - log_attention[sequence, first[sequence]]
@@ -203,7 +209,7 @@ def margins(
 def locally_optimal(
     xs: Float[ndarray, "n T d"],
     zs: Float[ndarray, "n d"],
-    scores: Float[ndarray, "n T"],
+    scores: Float[ndarray, "..."],
     selected: Bool[ndarray, "n T"],
     rtol: float = 1e-6,
 ) -> bool:
@@ -228,6 +234,7 @@ def locally_optimal(
     Source: arXiv 2308.16898, Definition 2.
     """
     xs, zs, selected = check_selection(xs, zs, selected)
+    check_scores(scores, selected)
     if (selected.sum(-1) != 1).any():
         raise ValueError("selected has several tokens in one sequence; local optimality is defined for one each")
     try:

@@ -271,20 +271,20 @@ def test_a_closure_is_evaluated_with_gradients_and_its_loss_returned(name: str) 
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "Armijo"])  # it searches over one group
 def test_each_group_of_parameters_has_its_own_settings(name: str) -> None:
-    first, second = Parameter(torch.zeros(N_OUT, N_IN)), Parameter(torch.zeros(2, N_OUT, N_IN))
+    first, second = Parameter(torch.zeros(2, N_OUT, N_IN)), Parameter(torch.zeros(2, N_OUT, N_IN))
     lr = OPTIMIZERS[name][1]
     optimizer = make(name, [{"params": [first]}], lr)
     optimizer.add_param_group({"params": [second], "lr": lr * torch.tensor([0.0, 1.0])})
-    pull = targets(1)[0]
+    pull = targets(1)[0].expand(2, -1, -1)
 
     def closure() -> Tensor:
-        first.grad, second.grad = pull.clone(), pull.expand(2, -1, -1).clone()
-        return torch.ones(())
+        first.grad, second.grad = pull.clone(), pull.clone()
+        return torch.ones(2)
 
     optimizer.step(closure)
     assert first.abs().min() > 0
-    assert torch.equal(second[0], torch.zeros_like(first))
-    torch.testing.assert_close(second[1], first, rtol=0, atol=1e-5)
+    assert torch.equal(second[0], torch.zeros_like(second[0]))
+    torch.testing.assert_close(second[1], first[1], rtol=0, atol=1e-5)
 
 
 @our_optimizers

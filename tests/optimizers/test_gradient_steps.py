@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from pytorch_optimizer import AliG
 from torch import Tensor
 from torch.nn import Parameter
@@ -152,6 +153,38 @@ def test_an_ordinary_model_with_vectors_among_its_parameters_is_a_stack_of_no_di
         assert moved.item() == pytest.approx(0.1)
     with pytest.raises(ValueError, match="at least two dimensions"):
         rule(list(model.parameters()), lr=0.1)
+
+
+@pytest.mark.parametrize("rule", [NormalizedGD, JointNormalizedGD, Polyak, Armijo])
+def test_steps_keep_their_direction_when_squares_of_the_gradient_underflow(rule):
+    """L = 1e-250 |w - target|: the square of its gradient is 0 in float64."""
+    target = torch.tensor([[[3.0, 4.0]]], dtype=torch.float64)
+    W = Parameter(torch.zeros_like(target))
+    optimizer = rule([W], lr=torch.tensor([1e250 if rule is Armijo else 1.0], dtype=torch.float64))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = 1e-250 * torch.linalg.vector_norm(W - target, dim=(-2, -1))
+        loss.sum().backward()
+        return loss.detach()
+
+    optimizer.step(closure)
+    expected = target if rule is Polyak else target / 5
+    torch.testing.assert_close(W.detach(), expected)
+
+
+def test_a_loss_or_minimum_of_another_shape_is_refused():
+    W = Parameter(torch.zeros(3, 2, 2))
+    for losses in (torch.ones(()), torch.ones(2)):
+        W.grad = torch.ones_like(W)
+        with pytest.raises(ValueError, match=r"one loss per member, shape \(3,\); the closure returned"):
+            Polyak([W]).step(lambda losses=losses: losses)
+    for minimum in (float("nan"), torch.zeros(2)):
+        with pytest.raises(ValueError, match="minimum must be a finite number or one per member"):
+            Polyak([W], minimum=minimum)
+    for n_stack in (-1, 1.5):
+        with pytest.raises((ValueError, TypeCheckError), match="n_stack"):
+            Polyak([W], n_stack=n_stack)
 
 
 def test_bad_settings_are_refused():

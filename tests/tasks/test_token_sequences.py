@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.tasks.token_sequences import signal_tokens, unit_tokens
-from lib.theory.token_selection import frobenius_program, optimal_tokens
+from lib.theory.token_selection import frobenius_program, margins, optimal_tokens
 
 
 def test_unit_tokens_queries_and_decoders_lie_on_the_sphere_and_have_no_preferred_direction():
@@ -40,8 +40,6 @@ def test_one_token_carries_the_signal_and_all_others_score_zero():
 def test_in_high_dimension_every_constraint_of_the_signal_data_is_active():
     data = signal_tokens([0], n=10, T=5, d=100)
     xs, zs, selected = (a[0].numpy() for a in (data.xs, data.zs, torch.tensor(optimal_tokens(data.scores.numpy()))))
-    from lib.theory.token_selection import margins
-
     active = margins(frobenius_program(xs, zs, selected), xs, zs, selected) < 1 + 1e-6
     assert active.mean() > 0.9
 
@@ -51,6 +49,13 @@ def test_noise_moves_the_signal_tokens_only():
     signal = clean.scores == 1
     assert torch.equal(clean.xs[~signal], noisy.xs[~signal])
     assert (noisy.xs - clean.xs)[signal].square().sum(-1).mean() == pytest.approx(0.25, rel=0.5)
+
+
+def test_scores_of_the_other_tokens_have_the_spread_that_was_asked_for():
+    data = signal_tokens(range(50), n=10, T=5, d=30, score_std=0.2)
+    others = data.scores[signal_tokens(range(50), n=10, T=5, d=30).scores == 0]
+    assert others.std() == pytest.approx(0.2, rel=0.05) and others.mean().abs() < 0.02
+    assert torch.equal(data.xs[..., 2:], signal_tokens(range(50), n=10, T=5, d=30).xs[..., 2:])
 
 
 @pytest.mark.parametrize("draw", [unit_tokens, signal_tokens])
@@ -65,5 +70,8 @@ def test_data_that_cannot_be_are_refused():
         unit_tokens([0], 3, 1, 4)
     with pytest.raises(ValueError, match="at least 1, 2 and 3"):
         signal_tokens([0], 3, 4, 2)
-    with pytest.raises(ValueError, match=r"noise_std is -1\.0"):
+    with pytest.raises(ValueError, match=r"noise_std and score_std are -1\.0 and 0\.0"):
         signal_tokens([0], 3, 4, 5, noise_std=-1.0)
+    for draw in (unit_tokens, signal_tokens):
+        with pytest.raises(ValueError, match="seeds is empty"):
+            draw([], 3, 4, 5)

@@ -88,6 +88,25 @@ def test_the_direction_error_is_that_of_the_path_at_the_same_norm_from_any_start
         assert path.direction_error(tau)[0] == pytest.approx(error, rel=0.01)
 
 
+@pytest.mark.parametrize("rule", ["normalised", "Polyak"])
+def test_the_path_attracts_below_the_step_limit_and_not_above(rule):
+    data, path = problem()
+    limit = path.step_limit * (path.norm if rule == "normalised" else 1)
+    spread = {}
+    for share in (0.9, 1.1):
+        make = {"normalised": NormalizedGD, "Polyak": Polyak}[rule]
+        W = trained(data, lambda params, lr=share * limit, make=make: make(params, lr=lr), 300)["W"].numpy()
+        spread[share] = np.ptp(path.features @ (W - path.offset).ravel())  # of the margins' deviations from the path
+    assert spread[0.9] < 1e-6
+    assert spread[1.1] > 0.1
+
+
+def test_large_scores_do_not_overflow():
+    data, _ = problem()
+    xs, zs, scores = (a[0].numpy() for a in (data.xs, data.zs, data.scores))
+    assert np.isfinite(asymptotic_path(xs, zs, 600 * scores, optimal_tokens(scores)).offset).all()
+
+
 def test_the_loss_gap_and_its_gradient_are_the_logistic_loss_s():
     best, shortfall = torch.tensor([2.0, -0.5], dtype=torch.float64), torch.tensor([0.3, 1.5], dtype=torch.float64)
     torch.testing.assert_close(logistic_gap(best, shortfall), softplus(shortfall - best) - softplus(-best))
@@ -114,5 +133,9 @@ def test_problems_without_such_a_path_are_refused():
         )
     with pytest.raises(ValueError, match="several tokens in one sequence"):
         asymptotic_path(xs, zs, scores, np.array([[True, True, False]] * 4))
+    with pytest.raises(ValueError, match=r"scores have shape \(4, 2\)"):
+        asymptotic_path(xs, zs, scores[:, 1:], optimal_tokens(scores))
+    with pytest.raises(ValueError, match=r"start has shape \(2, 2\)"):
+        asymptotic_path(xs, zs, scores, optimal_tokens(scores), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="norms must be at least"):
         path.tau_at_norm(np.array([1e-3]))

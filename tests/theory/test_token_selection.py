@@ -128,5 +128,7 @@ def test_degenerate_problems_are_refused():
         theory.frobenius_program(xs * np.inf, zs, selected)
     with pytest.raises(ValueError, match=r"shapes .* must be \(n, T, d\)"):
         theory.check_selection(xs, zs[:2], selected)
+    with pytest.raises(ValueError, match=r"scores have shape \(4, 4\)"):
+        theory.locally_optimal(xs, zs, scores[:, 1:], selected)
     with pytest.raises(ValueError, match="several tokens in one sequence"):
         theory.locally_optimal(xs, zs, scores, scores > np.sort(scores)[:, [1]])
