@@ -24,8 +24,8 @@ trial 2 s has x' = 2 x e^{-x}, whose fixed point x = log 2 meets Armijo's condit
 
 **How long a step may be** (`step_limit`). Let margins deviate from the path by δ, and let K be the Gram matrix of the φ_k. A
 step of Polyak's rule changes δ to δ - η K diag(λ) δ (to first order, up to a shift along the path), so that descent is drawn
-to the path only for η < 2 / λ_max(K diag(λ)); for normalised GD the limit is ‖W_mm‖ times this. Gradient descent, whose steps
-shrink, has no such limit in the end; with a large η it can be thrown far from the path at first, where it then stays.
+to the path only for η < 2 / λ_max(K diag(λ)); for normalised GD the limit is ‖W_mm‖ times this. Gradient descent has no
+such limit in the end, since its steps shrink; with a large η it can be thrown far from the path at first, and stays there.
 
 Sources: Soudry et al. 2018, arXiv 1710.10345 (the same expansion for logistic regression); Vasudeva et al. 2024, arXiv
 2402.05738 (rates for attention). The constants are ours: the paper states orders.
