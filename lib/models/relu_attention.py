@@ -45,10 +45,10 @@ def relu_heads(seeds: Sequence[int], d: int) -> Float[Tensor, "seed d d"]:
 
 def descend_on_scores(
     xs: Float[Tensor, "seed n T d"],
-    zs: Float[Tensor, "seed n d"],
-    ys: Float[Tensor, "seed n"],
-    V: Float[Tensor, "seed d h"],
-    W: Float[Tensor, "seed d d"],
+    zs: Float[Tensor, "..."],
+    ys: Float[Tensor, "..."],
+    V: Float[Tensor, "..."],
+    W: Float[Tensor, "..."],
     *,
     lr: float,
     n_steps: int,
@@ -58,10 +58,10 @@ def descend_on_scores(
 
     Args:
         xs: Tokens.
-        zs: Queries.
-        ys: Labels ±1.
-        V: The head's weights, not trained.
-        W: Where it starts.
+        zs: Queries, (seed, n, d).
+        ys: Labels ±1, (seed, n).
+        V: The head's weights, (seed, d, h), not trained.
+        W: Where it starts, (seed, d, d).
         lr: η, the length of each step in the Frobenius norm.
         n_steps: Steps.
         log_steps: Numbers of steps done at which W is kept, increasing; 0 is the start.
@@ -70,11 +70,16 @@ def descend_on_scores(
         W at these steps.
 
     Raises:
-        ValueError: `n_steps` below 1, `lr` not positive, or `log_steps` that do not increase within 0…n_steps.
+        ValueError: Shapes that do not fit, `n_steps` below 1, `lr` not positive, or `log_steps` that do not increase within
+            0…n_steps.
     """
     if n_steps < 1 or not lr > 0:
         raise ValueError(f"n_steps and lr are {n_steps} and {lr}; they must be at least 1 and positive")
-    n, T = xs.shape[1:3]
+    seeds, n, T, d = xs.shape
+    wanted = {"zs": (seeds, n, d), "ys": (seeds, n), "V": (seeds, d, V.shape[-1]), "W": (seeds, d, d)}
+    for (name, shape), rows in zip(wanted.items(), (zs, ys, V, W), strict=True):
+        if rows.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(rows.shape)}; for xs {tuple(xs.shape)} it must be {shape}")
     # Instances last: every operation below then runs along them, without a loop over small matrices.
     gram = torch.einsum("citd,cjud->itjuc", xs, xs) * torch.einsum("cid,cjd->ijc", zs, zs)[:, None, :, None]
     gram = gram.reshape(n * T, n * T, -1).contiguous()

@@ -61,12 +61,12 @@ class Solutions(NamedTuple):
     by_cvxpy: ndarray
 
 
-def nuclear_margin(differences: Float[ndarray, "m d"], queries: Float[ndarray, "m e"]) -> Float[ndarray, "d e"]:
+def nuclear_margin(differences: Float[ndarray, "..."], queries: Float[ndarray, "..."]) -> Float[ndarray, "d e"]:
     """The W of least nuclear norm with a_kᵀ W q_k ≥ 1 for every k.
 
     Args:
-        differences: Rows a_k.
-        queries: Rows q_k.
+        differences: Rows a_k, (m, d).
+        queries: Rows q_k, (m, e).
 
     Returns:
         W.
@@ -79,7 +79,12 @@ def nuclear_margin(differences: Float[ndarray, "m d"], queries: Float[ndarray, "
     array([[0., 1.],
            [0., 0.]])
     """
-    found = nuclear_margins(np.asarray(differences)[None], np.asarray(queries)[None])
+    differences, queries = np.asarray(differences), np.asarray(queries)
+    if differences.ndim != 2 or queries.ndim != 2:
+        raise ValueError(
+            f"differences and queries have shapes {differences.shape} and {queries.shape}; they must be (m, d) and (m, e)"
+        )
+    found = nuclear_margins(differences[None], queries[None])
     if np.isnan(found.gap[0]):
         raise Infeasible("the constraints contradict each other: no W has a positive margin")
     return found.W[0]
@@ -94,6 +99,7 @@ def nuclear_margins(differences: Float[ndarray, "*stack m d"], queries: Float[nd
 
     Raises:
         ValueError: Shapes that do not fit, no constraint, or numbers that are not finite.
+        RuntimeError: The cone solver failed on a program that the path had not solved.
     """
     differences, queries = np.asarray(differences, dtype=float), np.asarray(queries, dtype=float)
     if differences.ndim < 2 or differences.shape[:-1] != queries.shape[:-1] or 0 in differences.shape[-2:]:
@@ -157,12 +163,24 @@ def certificate(
 def by_cone_program(
     a: Float[ndarray, "m d"], q: Float[ndarray, "m e"]
 ) -> tuple[Float[ndarray, "d e"], Float[ndarray, " m"]]:
-    """W and λ of one program by cvxpy and Clarabel, to 1e-8 or so, some twenty times slower."""
+    """W and λ of one program by cvxpy and Clarabel, to 1e-8 or so, some twenty times slower.
+
+    Raises:
+        RuntimeError: The solver found no solution: the program is infeasible, or its numbers are of very unequal size.
+    """
     import cvxpy as cp  # here: it takes a second to import, and is rarely needed
 
     W = cp.Variable((a.shape[1], q.shape[1]))
     constraint = cp.sum(cp.multiply(a @ W, q), axis=1) >= 1
-    cp.Problem(cp.Minimize(cp.normNuc(W)), [constraint]).solve(solver=cp.CLARABEL)
+    problem, failure = cp.Problem(cp.Minimize(cp.normNuc(W)), [constraint]), None
+    try:
+        problem.solve(solver=cp.CLARABEL)
+    except cp.error.SolverError as error:
+        failure = error
+    if W.value is None or constraint.dual_value is None:
+        raise RuntimeError(
+            f"Clarabel found no solution of a program with {len(a)} constraints (status: {problem.status})"
+        ) from failure
     return np.asarray(W.value), np.asarray(constraint.dual_value)
 
 

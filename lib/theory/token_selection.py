@@ -207,18 +207,21 @@ def margins(
 
 
 def locally_optimal(
+    W: Float[ndarray, "d d"],
     xs: Float[ndarray, "n T d"],
     zs: Float[ndarray, "n d"],
     scores: Float[ndarray, "..."],
     selected: Bool[ndarray, "n T"],
     rtol: float = 1e-6,
 ) -> bool:
-    """Whether selected tokens score higher than all tokens that their own SVM solution only just holds off.
+    """Whether selected tokens score higher than all tokens that their SVM's solution only just holds off.
 
     Gradient descent can converge to the direction of such tokens even where better ones exist: the neighbours, whose
     constraints are active, are the only tokens that keep any gradient.
 
     Args:
+        W: Solution of the SVM that selects these tokens, in the norm towards which training is biased: `frobenius_program`
+            for W, `nuclear_margin` for (K, Q). The two can have different neighbours.
         xs: Tokens.
         zs: Queries.
         scores: γ.
@@ -226,10 +229,11 @@ def locally_optimal(
         rtol: A margin below 1 + rtol is active.
 
     Returns:
-        True if every selected token beats its neighbours; false also where no W selects these tokens.
+        True if every selected token beats its neighbours.
 
     Raises:
-        ValueError: A sequence with several selected tokens, or as `check_selection`.
+        ValueError: A sequence with several selected tokens, a W that violates a margin (such as one of an infeasible
+            program), or as `check_selection`.
 
     Source: arXiv 2308.16898, Definition 2.
     """
@@ -237,11 +241,10 @@ def locally_optimal(
     check_scores(scores, selected)
     if (selected.sum(-1) != 1).any():
         raise ValueError("selected has several tokens in one sequence; local optimality is defined for one each")
-    try:
-        W = frobenius_program(xs, zs, selected)
-    except Infeasible:
-        return False
-    active = margins(W, xs, zs, selected) < 1 + rtol
+    found = margins(W, xs, zs, selected)
+    if not (found > 1 - rtol).all():
+        raise ValueError(f"W has the margin {found.min():.3g}; an SVM's solution has at least 1 from every token")
+    active = found < 1 + rtol
     advantage = scores[selected][:, None] - scores
     return bool((advantage[~selected][active] > 0).all())
 

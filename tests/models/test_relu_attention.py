@@ -59,6 +59,14 @@ def test_where_the_head_is_dead_nothing_moves():
     torch.testing.assert_close(end, W)
 
 
+@pytest.mark.parametrize(("place", "name"), [(1, "zs"), (2, "ys"), (3, "V"), (4, "W")])
+def test_shapes_that_do_not_fit_are_refused(place: int, name: str):
+    tensors = list(setting([0, 1]))
+    tensors[place] = tensors[place][:1]
+    with pytest.raises(ValueError, match=rf"{name} has shape \(1, .*for xs \(2, 3, 4, 5\) it must be \(2, "):
+        descend_on_scores(*tensors, lr=0.1, n_steps=3, log_steps=[3])
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

@@ -148,6 +148,27 @@ def test_uncertified_solutions_are_left_to_the_cone_solver(monkeypatch: pytest.M
     np.testing.assert_allclose(nuclear(found.W), nuclear(expected.W), rtol=1e-6)
 
 
+def test_a_cone_solver_that_fails_says_so(monkeypatch: pytest.MonkeyPatch):
+    a, q = np.array([[1.0], [-1.0]]), np.ones((2, 1))
+    with pytest.raises(RuntimeError, match=r"no solution of a program with 2 constraints \(status: infeasible"):
+        program.by_cone_program(a, q)
+
+    def fail(*_: object, **__: object) -> None:
+        raise cp.error.SolverError("numbers too large")
+
+    monkeypatch.setattr(cp.Problem, "solve", fail)
+    with pytest.raises(RuntimeError, match="Clarabel found no solution") as told:
+        program.by_cone_program(np.ones((2, 1)), q)
+    assert "numbers too large" in str(told.value.__cause__)
+
+
+def test_one_program_has_rows():
+    with pytest.raises(ValueError, match=r"shapes \(3,\) and \(3,\); they must be \(m, d\)"):
+        nuclear_margin(np.ones(3), np.ones(3))
+    with pytest.raises(ValueError, match=r"they must be \(m, d\)"):
+        nuclear_margin(*instances(2, 3, 2, 4))
+
+
 @pytest.mark.parametrize(
     ("a", "q", "told"),
     [

@@ -7,6 +7,7 @@ from sklearn.svm import SVC
 
 from lib.theory import token_selection as theory
 from lib.theory.hard_margin import Infeasible
+from lib.theory.nuclear_margin import nuclear_margin
 
 
 def instance(seed: int, n: int = 4, T: int = 5, d: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,6 +27,11 @@ def program_in_words(xs: np.ndarray, zs: np.ndarray, selected: np.ndarray) -> np
             constraints += [(x[a] - x[b]) @ W @ z == 0 for b in np.flatnonzero(chosen) if b > a]
     cp.Problem(cp.Minimize(cp.sum_squares(W)), constraints).solve(solver=cp.CLARABEL)
     return W.value
+
+
+def nuclear_program(xs: np.ndarray, zs: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    """The same for one selected token each, in the nuclear norm."""
+    return nuclear_margin(*theory.constraint_pairs(xs, zs, selected)[0])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,16 +97,34 @@ def test_few_dimensions_make_the_program_infeasible_and_enough_make_it_feasible(
 def test_optimal_tokens_are_locally_optimal_and_the_worst_tokens_are_not():
     for seed in range(10):
         xs, zs, scores = instance(seed)
-        assert theory.locally_optimal(xs, zs, scores, theory.optimal_tokens(scores))
-        assert not theory.locally_optimal(xs, zs, scores, theory.optimal_tokens(-scores))
+        for selected, is_local in ((theory.optimal_tokens(scores), True), (theory.optimal_tokens(-scores), False)):
+            for W in (theory.frobenius_program(xs, zs, selected), nuclear_program(xs, zs, selected)):
+                assert theory.locally_optimal(W, xs, zs, scores, selected) == is_local
 
 
 def test_only_neighbours_count_for_local_optimality():
     """Token 2 scores best but lies far on token 0's side: selecting 0 holds off 1 with margin 1 and 2 with more."""
     xs = np.array([[[0.0, 0.0], [-1.0, 0.0], [-3.0, 0.0]]])
     zs, selected = np.array([[1.0, 0.0]]), np.array([[True, False, False]])
-    assert theory.locally_optimal(xs, zs, np.array([[1.0, 0.0, 2.0]]), selected)
-    assert not theory.locally_optimal(xs, zs, np.array([[1.0, 1.5, 2.0]]), selected)
+    W = theory.frobenius_program(xs, zs, selected)
+    assert theory.locally_optimal(W, xs, zs, np.array([[1.0, 0.0, 2.0]]), selected)
+    assert not theory.locally_optimal(W, xs, zs, np.array([[1.0, 1.5, 2.0]]), selected)
+
+
+def test_the_two_norms_can_have_different_neighbours():
+    """So that a selection can be locally optimal for W and not for (K, Q): the token that decides is active in one only."""
+    found = set()
+    for seed in range(40):
+        xs, zs, scores = instance(seed, d=5)
+        selected = theory.optimal_tokens(np.random.default_rng(seed).normal(size=scores.shape))
+        W, N = theory.frobenius_program(xs, zs, selected), nuclear_program(xs, zs, selected)
+        one, other = (theory.margins(V, xs, zs, selected) < 1 + 1e-6 for V in (W, N))
+        # Scores under which the tokens that are neighbours in W alone are better than the selected ones.
+        better = np.zeros_like(scores)
+        better[~selected] = np.where(one & ~other, 1.0, -1.0)
+        found.add(tuple(theory.locally_optimal(V, xs, zs, better, selected) for V in (W, N)))
+        assert theory.locally_optimal(N, xs, zs, better, selected)
+    assert (False, True) in found
 
 
 def test_directions_are_compared_without_losing_small_errors():
@@ -129,6 +153,9 @@ def test_degenerate_problems_are_refused():
     with pytest.raises(ValueError, match=r"shapes .* must be \(n, T, d\)"):
         theory.check_selection(xs, zs[:2], selected)
     with pytest.raises(ValueError, match=r"scores have shape \(4, 4\)"):
-        theory.locally_optimal(xs, zs, scores[:, 1:], selected)
+        theory.locally_optimal(np.eye(6), xs, zs, scores[:, 1:], selected)
     with pytest.raises(ValueError, match="several tokens in one sequence"):
-        theory.locally_optimal(xs, zs, scores, scores > np.sort(scores)[:, [1]])
+        theory.locally_optimal(np.eye(6), xs, zs, scores, scores > np.sort(scores)[:, [1]])
+    for W in (0.5 * theory.frobenius_program(xs, zs, selected), np.full((6, 6), np.nan)):
+        with pytest.raises(ValueError, match="W has the margin"):
+            theory.locally_optimal(W, xs, zs, scores, selected)
