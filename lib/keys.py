@@ -31,9 +31,8 @@ from typing import Any
 from lib.paths import PACKAGE
 
 NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
-SOLVER_PACKAGES = {
-    "cvxpy": ("cvxpy", "clarabel")
-}  # what is imported -> what decides the results of those who import it
+# What is imported -> what decides the results of those who import it.
+SOLVER_PACKAGES = {"cvxpy": ("cvxpy", "clarabel")}
 DRAWING_PACKAGES = ("matplotlib", "seaborn", "pandas", "pillow")
 MACHINERY = ("cards", "devices", "errors", "keys", "paths", "progress", "records", "runs")
 
