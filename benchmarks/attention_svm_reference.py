@@ -106,6 +106,8 @@ class Reference:
 
     def __init__(self, folder: str, python: str) -> None:
         driver = str(HERE / "drivers" / "attention_svm_reference.py")
+        if not (Path(folder) / "TF-as-SVM" / "base.py").is_file():
+            sys.exit(f"There is no TF-as-SVM/base.py in {folder}; clone the authors' repository there, see --help.")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([python, driver, folder], **pipes)
 
