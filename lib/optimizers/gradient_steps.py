@@ -111,7 +111,7 @@ class GradientStep(CheckedOptimizer):
                 lr = torch.as_tensor(group["lr"], dtype=norm.dtype, device=norm.device)
                 s = torch.where(norm == 0, 0, self.length(norm, losses, lr, group))
                 for p in params:
-                    p.sub_(like(s, p) * p.grad)
+                    p.sub_(expand_lr(s, p, s.ndim) * p.grad)
         return losses
 
 
@@ -125,11 +125,6 @@ def gradient_norm(params: list[Tensor], group: dict[str, Any]) -> Float[Tensor, 
     flat = torch.cat([p.grad.reshape(*stack_of(p, group), -1) for p in params], dim=-1)
     scale = power_of_two_below(flat.abs().amax(-1))
     return scale * torch.linalg.vector_norm(flat / scale[..., None], dim=-1)
-
-
-def like(s: Float[Tensor, "*stack"], p: Tensor) -> Float[Tensor, "..."]:
-    """A number per member, in a shape that multiplies a parameter."""
-    return s.reshape(s.shape + (1,) * (p.ndim - s.ndim))
 
 
 def member_losses(losses: Any, norm: Float[Tensor, "*stack"], rule: str) -> Float[Tensor, "*stack"]:
@@ -284,4 +279,4 @@ class Armijo(GradientStep):
 def move(params: list[Tensor], starts: list[Tensor], gradients: list[Tensor], s: Float[Tensor, "*stack"]) -> None:
     """Sets W = start - s G."""
     for p, start, gradient in zip(params, starts, gradients, strict=True):
-        p.copy_(start - like(s, p) * gradient)
+        p.copy_(start - expand_lr(s, p, s.ndim) * gradient)

@@ -27,7 +27,7 @@ import torch
 from torch import optim
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from lib.optimizers.base import LearningRate, call_with_grad, check_lr, expand_lr
+from lib.optimizers.base import CheckedOptimizer, LearningRate, call_with_grad, check_lr, expand_lr
 
 SUPPORTED = (
     optim.SGD,
@@ -42,7 +42,7 @@ SUPPORTED = (
 )
 
 
-class PerMemberLR(Optimizer):
+class PerMemberLR(CheckedOptimizer):
     """Runs a stock optimizer on a stack of parameters, each member with its own learning rate.
 
     Args:
@@ -71,8 +71,16 @@ class PerMemberLR(Optimizer):
         # A throw-away instance checks the options and knows their defaults.
         super().__init__(params, {**self._make_inner([torch.zeros(1)]).defaults, "lr": lr})
 
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Checks the settings and shapes of one group."""
+        check_lr(group["lr"])
+        if group.get("weight_decay", 0) != 0:
+            raise ValueError(f"weight_decay must be 0, got {group['weight_decay']}")
+        for p in group["params"]:
+            expand_lr(group["lr"], p, _n_stack(group["lr"]))
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group of parameters, as in any torch optimizer, and checks its settings.
+        """Adds a group of parameters and its inner optimizer.
 
         Args:
             param_group: `params` and any setting that differs from the defaults.
@@ -82,15 +90,6 @@ class PerMemberLR(Optimizer):
         """
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        try:
-            check_lr(group["lr"])
-            if group.get("weight_decay", 0) != 0:
-                raise ValueError(f"weight_decay must be 0, got {group['weight_decay']}")
-            for p in group["params"]:
-                expand_lr(group["lr"], p, _n_stack(group["lr"]))
-        except ValueError:
-            self.param_groups.pop()
-            raise
         shadows = [torch.zeros_like(p) for p in group["params"]]
         inner = self._make_inner([{"params": shadows, **_inner_options(group)}])
         # Adagrad makes its state at once, the others at the first step.

@@ -9,6 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,13 @@ class Pairs(NamedTuple):
     labels: Int[Tensor, " n"]
 
 
+@lru_cache(maxsize=2)  # checking and parsing take seconds, and one process reads the same file for every run
+def _rows(file: RemoteFile, split: str) -> list[dict[str, str]]:
+    with zipfile.ZipFile(io.BytesIO(fetch(file, decompress=False))) as archive:
+        rows = [json.loads(line) for line in archive.read(_FILES[split]).splitlines()]
+    return [row for row in rows if row["gold_label"] in LABELS]
+
+
 def pairs(split: str, n: int, seed: int) -> Pairs:
     """A random part of MultiNLI.
 
@@ -53,9 +61,7 @@ def pairs(split: str, n: int, seed: int) -> Pairs:
     """
     if split not in _FILES:
         raise ValueError(f"split is {split!r}; it must be 'train' or 'test'")
-    with zipfile.ZipFile(io.BytesIO(fetch(MULTINLI, decompress=False))) as archive:
-        rows = [json.loads(line) for line in archive.read(_FILES[split]).splitlines()]
-    rows = [row for row in rows if row["gold_label"] in LABELS]
+    rows = _rows(MULTINLI, split)
     if not 1 <= n <= len(rows):
         raise ValueError(f"n is {n}; it must lie in 1…{len(rows)}, the number of pairs of the split {split!r}")
     order = torch.randperm(len(rows), generator=generator_for(seed, f"multinli {split}"))[:n].tolist()

@@ -97,6 +97,13 @@ def check_scores(scores: Float[ndarray, "..."], selected: Bool[ndarray, "n T"]) 
         raise ValueError(f"scores have shape {np.shape(scores)}; there must be one per token, {selected.shape}")
 
 
+def further_tokens(selected: Bool[ndarray, "n T"]) -> tuple[ndarray, ndarray, ndarray]:
+    """(sequence, token, first): every selected token beyond the first of its sequence, and that first one."""
+    first = selected.argmax(-1)
+    sequence, token = np.nonzero(selected & (np.arange(selected.shape[1]) != first[:, None]))
+    return sequence, token, first[sequence]
+
+
 def constraint_pairs(
     xs: Float[ndarray, "n T d"], zs: Float[ndarray, "n d"], selected: Bool[ndarray, "n T"]
 ) -> tuple[Pairs, tuple[Float[ndarray, "k d"], Float[ndarray, "k d"]]]:
@@ -117,10 +124,8 @@ def constraint_pairs(
     xs, zs, selected = check_selection(xs, zs, selected)
     sequence, winner, loser = np.nonzero(selected[:, :, None] & ~selected[:, None, :])
     inequalities = (xs[sequence, winner] - xs[sequence, loser], zs[sequence])
-    first = selected.argmax(-1)
-    further = selected & (np.arange(selected.shape[1]) != first[:, None])
-    sequence, token = np.nonzero(further)
-    return inequalities, (xs[sequence, token] - xs[sequence, first[sequence]], zs[sequence])
+    sequence, token, first = further_tokens(selected)
+    return inequalities, (xs[sequence, token] - xs[sequence, first], zs[sequence])
 
 
 def outer_products(pairs: Pairs) -> Float[ndarray, "m d_squared"]:
@@ -191,10 +196,9 @@ def finite_part(
     d = np.shape(xs)[-1]
     if not len(equalities[0]):
         return np.zeros((d, d))
-    selected, log_attention = np.asarray(selected, dtype=bool), np.asarray(log_attention, dtype=float)
-    first = selected.argmax(-1)
-    sequence, token = np.nonzero(selected & (np.arange(selected.shape[1]) != first[:, None]))
-    ratios = log_attention[sequence, token] - log_attention[sequence, first[sequence]]
+    sequence, token, first = further_tokens(np.asarray(selected, dtype=bool))
+    log_attention = np.asarray(log_attention, dtype=float)
+    ratios = log_attention[sequence, token] - log_attention[sequence, first]
     return np.linalg.lstsq(outer_products(equalities), ratios, rcond=1e-12)[0].reshape(d, d)
 
 
