@@ -114,9 +114,11 @@ class GPT(nn.Module):
         def linear(name: str, xs: Tensor) -> Tensor:
             return torch.baddbmm(weights[f"{name}_b"][:, None], xs, weights[f"{name}_W"].mT)
 
-        def norm(name: str, xs: Tensor) -> Tensor:
-            scaled = F.layer_norm(xs, xs.shape[-1:]) * weights[f"{name}_W"][:, None]
-            return scaled + weights[f"{name}_b"][:, None]
+        def linear_of_norm(name: str, norm: str, xs: Tensor) -> Tensor:
+            # The norm's scale and shift act on the weights, which are smaller than what the weights act on.
+            W, scale, shift = weights[f"{name}_W"], weights[f"{norm}_W"], weights[f"{norm}_b"]
+            bias = weights[f"{name}_b"] + (W @ shift[..., None])[..., 0]
+            return torch.baddbmm(bias[:, None], F.layer_norm(xs, xs.shape[-1:]), (W * scale[:, None]).mT)
 
         def attention(xs: Tensor) -> Tensor:
             # (member, batch time, 3 width) -> three of (member batch, head, time, size of a head)
@@ -124,8 +126,9 @@ class GPT(nn.Module):
             mixed = F.scaled_dot_product_attention(*heads, is_causal=True)
             return mixed.transpose(1, 2).reshape(xs.shape[0], batch * time, -1)
 
-        h = linear("read_in", tokens) + weights["position"][:, :time].repeat(1, batch, 1)
+        h = linear("read_in", tokens).unflatten(1, (batch, time)) + weights["position"][:, None, :time]
+        h = h.flatten(1, 2)
         for i in range(self.n_layers):
-            h = h + linear(f"{i}_attention", attention(linear(f"{i}_qkv", norm(f"{i}_norm1", h))))
-            h = h + linear(f"{i}_down", F.gelu(linear(f"{i}_up", norm(f"{i}_norm2", h)), approximate="tanh"))
-        return linear("read_out", norm("norm", h)).reshape(*stack, batch, time, -1)
+            h = h + linear(f"{i}_attention", attention(linear_of_norm(f"{i}_qkv", f"{i}_norm1", h)))
+            h = h + linear(f"{i}_down", F.gelu(linear_of_norm(f"{i}_up", f"{i}_norm2", h)))
+        return linear_of_norm("read_out", "norm", h).reshape(*stack, batch, time, -1)
