@@ -184,13 +184,17 @@ class AttentionFree(nn.Module):
 def causal_convolution(
     filters: Float[Tensor, "seed width time"], signal: Float[Tensor, "seed batch time width"]
 ) -> Float[Tensor, "seed batch time width"]:
-    """sum over s <= t of filter_{t-s} times signal_s, channel by channel, through the Fourier transform.
+    """sum over s <= t of filter_{t-s} times signal_s, channel by channel.
 
-    Padded to twice the length, since the transform's own convolution is circular.
+    As a product with one lower triangular Toeplitz matrix per channel: for prompts of some tens of tokens this is several
+    times faster than the Fourier transform.
     """
-    time = signal.shape[-2]
-    spectrum = torch.fft.rfft(filters.mT[:, None], n=2 * time, dim=-2) * torch.fft.rfft(signal, n=2 * time, dim=-2)
-    return torch.fft.irfft(spectrum, n=2 * time, dim=-2)[..., :time, :]
+    n_stack, batch, time, width = signal.shape
+    distance = torch.arange(time, device=signal.device)
+    distance = distance[:, None] - distance
+    toeplitz = filters[..., distance.clamp_min(0)].tril()
+    columns = signal.permute(0, 3, 2, 1).reshape(n_stack * width, time, batch)
+    return (toeplitz.flatten(0, 1) @ columns).reshape(n_stack, width, time, batch).permute(0, 3, 2, 1)
 
 
 def retention_weights(n_heads: int, time: int) -> Float[Tensor, "n_heads time time"]:

@@ -23,10 +23,9 @@ inputs: in bits at most the entropy of the prior (`entropy_bits`), so at most lo
 | π_h       | `prior`        | (hypothesis,), sums to one                                 |
 | 2^n p_h(x) | `density`     | (hypothesis, 2^n), one throughout when inputs are uniform  |
 
-Classes: 3^n conjunctions; 2^n majorities; 3^n · 2b thresholds; C(n, k) or 2^n parities. Half-spaces and three-term
-DNFs are too many: for them a sample from the prior stands in for the class (`sampled_…_class`), an approximation that
-gets better with its size. Checked against sums over hypotheses one by one in the tests. Source of the laws: arXiv
-2310.03016, see `lib.tasks.boolean_functions`.
+Classes: 3^n conjunctions; 2^n majorities; 3^n · 2b thresholds; C(n, k) or 2^n parities. Integer half-spaces (7^n) and
+three-term DNFs (27^n) are too many. Checked against sums over hypotheses one by one in the tests. Source of the laws:
+arXiv 2310.03016, see `lib.tasks.boolean_functions`.
 """
 
 from dataclasses import dataclass, replace
@@ -34,9 +33,9 @@ from itertools import combinations, product
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 
-from lib.tasks.boolean_functions import conjunction_labels, linear_labels, parity_labels, random_terms
+from lib.tasks.boolean_functions import conjunction_labels, linear_labels, parity_labels
 
 LARGEST_TABLE = 2**28  # entries; a gigabyte in float32
 
@@ -48,7 +47,6 @@ class FunctionClass:
     tables: Float[Tensor, "hypothesis inputs"]
     prior: Float[Tensor, " hypothesis"]
     density: Float[Tensor, "hypothesis inputs"]
-    sampled: bool = False  # a sample may hold no function that fits a prompt
 
     @property
     def n_dims(self) -> int:
@@ -128,22 +126,6 @@ def parity_class(n_dims: int, n_relevant: int | None = None) -> FunctionClass:
     return FunctionClass(tables, _uniform(len(subsets)), torch.ones_like(tables))
 
 
-def sampled_halfspace_class(n_dims: int, size: int, generator: Generator, bound: int = 3) -> FunctionClass:
-    """`size` integer half-spaces from the prior in the place of all; equal ones merged."""
-    weights = torch.randint(-bound, bound + 1, (size, n_dims), generator=generator).float()
-    return replace(_merged(linear_labels(all_inputs(n_dims), weights), _uniform(size)), sampled=True)
-
-
-def sampled_dnf_class(
-    n_dims: int, size: int, generator: Generator, n_terms: int = 3, p_literal: float = 0.2, forced: float = 0.35
-) -> FunctionClass:
-    """`size` DNFs from the prior in the place of all, with the law of their inputs: forced examples satisfy term 0."""
-    terms = random_terms([generator], (size, n_terms, n_dims), p_literal)[0]
-    tables = [conjunction_labels(all_inputs(n_dims), terms[:, i]) for i in range(n_terms)]
-    density = forced_density(tables[0], terms[:, 0], forced)
-    return FunctionClass(torch.stack(tables).amax(0), _uniform(size), density, sampled=True)
-
-
 def forced_density(
     tables: Float[Tensor, "hypothesis inputs"],
     terms: Float[Tensor, "hypothesis n_dims"],
@@ -170,10 +152,8 @@ def filtered(
 ) -> tuple[Float[Tensor, "*stack n_points"], Float[Tensor, "*stack n_points"]]:
     """The predictive probability of a positive label, and 2^n p(x_i | x_1, y_1, …, x_{i-1}, y_{i-1}), at every position.
 
-    Where no function of a sample fits the examples, the first is 1/2 and the second 0.
-
     Raises:
-        ValueError: Inputs of another dimension than the class's, or labels that no hypothesis of a full class gives.
+        ValueError: Inputs of another dimension than the class's, or labels that no hypothesis gives.
     """
     n_dims = hypotheses.n_dims
     if xs.shape[-1] != n_dims:
@@ -191,12 +171,12 @@ def filtered(
             for_plus, for_minus = weights * positive[rows[part, i]], weights * negative[rows[part, i]]
             plus, minus = for_plus.sum(-1), for_minus.sum(-1)
             densities[part, i] = plus + minus
-            answers[part, i] = torch.where(plus + minus > 0, plus / (plus + minus).clamp_min(1e-38), 0.5)
+            answers[part, i] = plus / (plus + minus)
             weights = torch.where(labels[part, i, None] > 0, for_plus, for_minus)
             total = weights.sum(-1, keepdim=True)
-            if not hypotheses.sampled and not (total > 0).all():
+            if not (total > 0).all():
                 raise ValueError("ys hold labels that no hypothesis of the class gives to these xs")
-            weights = weights / total.clamp_min(1e-38)
+            weights = weights / total
     return answers.reshape(ys.shape), densities.reshape(ys.shape)
 
 

@@ -97,20 +97,6 @@ def test_evidence_from_inputs_pays_on_conjunctions_and_is_none_on_majorities():
     assert torch.equal(majority.density, majority.label_evidence_only().density)
 
 
-def test_samples_stand_in_for_classes():
-    generator = torch.Generator().manual_seed(0)
-    xs, ys, _ = task.halfspaces(generators(), 300, 10, 4)
-    p = vs.predictive(vs.sampled_halfspace_class(4, 30000, generator), xs, ys)
-    weights = torch.tensor(list(product(range(-3, 4), repeat=4))).float()
-    tables = task.linear_labels(vs.all_inputs(4), weights)
-    everything = vs.FunctionClass(tables, torch.full((len(tables),), 1 / len(tables)), torch.ones_like(tables))
-    assert (p - vs.predictive(everything, xs, ys)).abs().mean() < 0.02
-    xs, ys, _ = task.dnfs(generators(), 1500, 6, 4)
-    p = vs.predictive(vs.sampled_dnf_class(4, 20000, generator), xs, ys).flatten()
-    inside = (p > 0.3) & (p < 0.7)
-    assert (p[inside] - (ys.flatten()[inside] > 0).float()).mean().abs() < 0.06
-
-
 def test_the_version_space_shrinks_to_the_function_itself():
     xs, ys, _ = task.parities(generators(), 20, 40, 4)
     counts = [vs.survivors(vs.parity_class(4), xs[..., :t, :], ys[..., :t]) for t in (1, 4, 40)]
