@@ -81,3 +81,16 @@ def test_prompts_that_do_not_fit_are_refused():
         model(tokens(1, 2, 9, 3))
     with pytest.raises(ValueError, match="tokens have size 4; the model was made for n_in = 3"):
         model(tokens(1, 2, 8, 4))
+
+
+def test_the_start_is_scaled_where_it_says_and_nowhere_else():
+    plain, scaled = GPT(**SIZES, seeds=[0]), GPT(**SIZES, seeds=[0])
+    scaled.scale_start(weights=2.0, read_in=3.0, position=5.0)
+    for name, w in plain.weights.items():
+        factor = 1 if "_b" in name or "norm" in name else {"position": 5, "read_in_W": 3}.get(name, 2)
+        assert torch.equal(scaled.weights[name], factor * w), name
+
+
+def test_a_start_scaled_to_nothing_is_refused():
+    with pytest.raises(ValueError, match="all must be positive"):
+        GPT(**SIZES, seeds=[0]).scale_start(weights=0.0, read_in=1.0, position=1.0)
