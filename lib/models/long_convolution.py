@@ -113,6 +113,19 @@ class AttentionFree(nn.Module):
                 weights |= {"position": normal("position", n_positions, width)}
         self.weights = nn.ParameterDict(weights | norm("norm") | linear("read_out", width, n_out))
 
+    @torch.no_grad()
+    def scale_start(self, factor: float) -> None:
+        """Multiply the matrices that mix channels, as `lib.models.gpt.GPT.scale_start` does for narrow transformers.
+
+        Raises:
+            ValueError: A factor that is not positive.
+        """
+        if not factor > 0:
+            raise ValueError(f"factor is {factor}; it must be positive")
+        for name, w in self.weights.items():
+            if name.endswith("_W") and "norm" not in name and "filter" not in name:
+                w.mul_(factor)
+
     def forward(self, tokens: Float[Tensor, "*data batch time n_in"]) -> Float[Tensor, "seed batch time n_out"]:
         """Outputs at every position; each sees itself and what came before.
 

@@ -85,3 +85,14 @@ def test_sizes_and_prompts_that_do_not_fit_are_refused():
         model(tokens(1, 2, 9, 3))
     with pytest.raises(ValueError, match="tokens have size 4; the model was made for n_in = 3"):
         model(tokens(1, 2, 8, 4))
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_the_start_is_scaled_where_channels_mix_and_nowhere_else(mixer):
+    plain, scaled = AttentionFree(mixer, **SIZES, seeds=[0]), AttentionFree(mixer, **SIZES, seeds=[0])
+    scaled.scale_start(3.0)
+    for name, w in plain.weights.items():
+        mixes = any(part in name for part in ("qkv_W", "mixed_W", "up_W", "down_W", "read_in_W", "read_out_W"))
+        assert torch.equal(scaled.weights[name], (3 if mixes else 1) * w), name
+    with pytest.raises(ValueError, match="factor is 0; it must be positive"):
+        plain.scale_start(0)
