@@ -94,5 +94,5 @@ def test_the_start_is_scaled_where_channels_mix_and_nowhere_else(mixer):
     for name, w in plain.weights.items():
         mixes = any(part in name for part in ("qkv_W", "mixed_W", "up_W", "down_W", "read_in_W", "read_out_W"))
         assert torch.equal(scaled.weights[name], (3 if mixes else 1) * w), name
-    with pytest.raises(ValueError, match="factor is 0; it must be positive"):
-        plain.scale_start(0)
+    with pytest.raises(ValueError, match=r"factor is 0\.0; it must be positive"):
+        plain.scale_start(0.0)
