@@ -158,7 +158,7 @@ class AttentionFree(nn.Module):
         for i in range(self.n_layers):
             qkv = linear(f"{i}_qkv", norm(f"{i}_norm1", h)).reshape(n_stack, batch, time, -1)
             h = h + linear(f"{i}_mixed", mix(i, qkv).reshape(n_stack, batch * time, -1))
-            h = h + linear(f"{i}_down", F.gelu(linear(f"{i}_up", norm(f"{i}_norm2", h)), approximate="tanh"))
+            h = h + linear(f"{i}_down", F.gelu(linear(f"{i}_up", norm(f"{i}_norm2", h))))
         return linear("read_out", norm("norm", h)).reshape(n_stack, batch, time, -1)
 
     def _convolved(
