@@ -70,15 +70,17 @@ def descent(xs: Inputs, ys: Labels, n_classes: int, *, lr: float, n_steps: int) 
     _check(ys, n_classes)
     if not lr > 0 or n_steps < 1:
         raise ValueError(f"lr and n_steps are {lr} and {n_steps}; lr must be positive and n_steps at least 1")
-    n = xs.shape[-2]
-    points = F.pad(xs, (0, 1), value=1.0)[..., None, :, :]  # (…, prefix, point, m + 1)
-    targets = F.one_hot(ys, n_classes).to(xs.dtype)[..., None, :, :]
-    before = torch.ones(n, n, dtype=xs.dtype, device=xs.device).tril(-1)
-    share = (before / before.sum(-1, keepdim=True).clamp_min(1))[..., None]
-    weights = xs.new_zeros(*xs.shape[:-1], points.shape[-1], n_classes)
+    n, stack = xs.shape[-2], xs.shape[:-2]
+    points = F.pad(xs, (0, 1), value=1.0)
+    targets = F.one_hot(ys, n_classes).to(xs.dtype)[..., :, None, :]
+    before = torch.ones(n, n, dtype=xs.dtype, device=xs.device).triu(1)  # (point, prefix)
+    share = (before / before.sum(0).clamp_min(1))[..., None]
+    weights = xs.new_zeros(*stack, points.shape[-1], n * n_classes)  # all prefixes of a prompt beside one another
     for _ in range(n_steps):
-        weights = weights - lr * points.mT @ (share * ((points @ weights).softmax(-1) - targets))
-    return _from_second((points.transpose(-3, -2) @ weights)[..., 0, :].argmax(-1))
+        likely = (points @ weights).unflatten(-1, (n, n_classes)).softmax(-1)  # (…, point, prefix, class)
+        weights = weights - lr * points.mT @ (share * (likely - targets)).flatten(-2)
+    logits = (points @ weights).unflatten(-1, (n, n_classes)).diagonal(dim1=-3, dim2=-2).mT
+    return _from_second(logits.argmax(-1))
 
 
 def _from_second(predictions: Tensor) -> Tensor:
