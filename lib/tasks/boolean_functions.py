@@ -78,9 +78,7 @@ def conjunctions(
         ValueError: A size below 1, or a probability outside 0…1.
     """
     terms = random_terms(generators, (batch, n_dims), p_literal, monotone)
-    xs = satisfied(
-        uniform_inputs(generators, batch, n_points, n_dims), terms, chosen(generators, batch, n_points, forced)
-    )
+    xs = partly_satisfied(generators, terms, n_points, forced)
     return Prompts(xs, conjunction_labels(xs, terms), terms)
 
 
@@ -110,9 +108,7 @@ def sparse_disjunctions(
         ValueError: As for `conjunctions`, or more relevant variables than there are.
     """
     terms = random_subsets(generators, batch, n_dims, n_relevant)
-    xs = satisfied(
-        uniform_inputs(generators, batch, n_points, n_dims), terms, chosen(generators, batch, n_points, forced)
-    )
+    xs = partly_satisfied(generators, terms, n_points, forced)
     return negated(Prompts(xs, conjunction_labels(xs, terms), terms))
 
 
@@ -251,6 +247,19 @@ def satisfied(
     """The inputs, those of the mask changed where they contradict the term."""
     terms = terms[..., None, :]
     return torch.where(mask[..., None] & (terms != 0), terms, xs)
+
+
+def partly_satisfied(
+    generators: Sequence[Generator], terms: Float[Tensor, "seed batch n_dims"], n_points: int, forced: float
+) -> Float[Tensor, "seed batch n_points n_dims"]:
+    """Uniform inputs, each changed with probability `forced` so that the prompt's term holds.
+
+    Raises:
+        ValueError: No point, or a probability outside 0…1.
+    """
+    batch, n_dims = terms.shape[1:]
+    xs = uniform_inputs(generators, batch, n_points, n_dims)
+    return satisfied(xs, terms, chosen(generators, batch, n_points, forced))
 
 
 def conjunction_labels(

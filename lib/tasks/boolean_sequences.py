@@ -28,10 +28,9 @@ from torch import Generator, Tensor
 
 from lib.tasks.boolean_functions import (
     Prompts,
-    chosen,
     conjunction_labels,
+    partly_satisfied,
     random_terms,
-    satisfied,
     uniform_inputs,
 )
 
@@ -96,9 +95,7 @@ def teaching_sequences(
             f"n_points is {n_points}; a teaching sequence can have n_dims + 1 = {n_dims + 1} examples, so at least that"
         )
     terms = random_terms(generators, (batch, n_dims), p_literal, monotone=True)
-    xs = satisfied(
-        uniform_inputs(generators, batch, n_points, n_dims), terms, chosen(generators, batch, n_points, forced)
-    )
+    xs = partly_satisfied(generators, terms, n_points, forced)
     xs = torch.where(is_taught(terms, n_points)[..., None], taught(terms, n_points), xs)
     return Prompts(xs, conjunction_labels(xs, terms), terms)
 
