@@ -32,7 +32,7 @@ from lib.paths import PACKAGE
 
 NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 # What is imported -> what decides the results of those who import it.
-SOLVER_PACKAGES = {"cvxpy": ("cvxpy", "clarabel")}
+SOLVER_PACKAGES = {"cvxpy": ("cvxpy", "clarabel"), "networkx": ("networkx",)}
 DRAWING_PACKAGES = ("matplotlib", "seaborn", "pandas", "pillow")
 MACHINERY = ("cards", "devices", "errors", "keys", "paths", "progress", "records", "runs")
 
