@@ -27,6 +27,7 @@ from lib.optimizers import (
     SignGD,
     SpecGD,
 )
+from lib.optimizers.structured_adagrad import StructuredAdaGrad
 
 # name -> (how to make it, a learning rate that suits problems with entries and singular values of order one)
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float]] = {
@@ -36,6 +37,11 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float]] = {
     "Muon": (lambda params, lr: Muon(params, lr, momentum=0.9), 0.1),
     "Muon, exact": (lambda params, lr: Muon(params, lr, momentum=0.9, ns_steps=None), 0.1),
     "Shampoo": (lambda params, lr: Shampoo(params, lr, momentum=0.9, precondition_every=3), 0.5),
+    "AdaGrad-Norm": (lambda params, lr: StructuredAdaGrad(params, lr, "norm", momentum=0.9), 0.5),
+    "diagonal AdaGrad": (lambda params, lr: StructuredAdaGrad(params, lr, "diagonal", momentum=0.9), 0.5),
+    "one-sided Shampoo": (lambda params, lr: StructuredAdaGrad(params, lr, "one-sided", momentum=0.9), 0.5),
+    # A start that is not tiny: until there are as many gradients as entries, rounding decides on the smallest eigenvalues.
+    "full-matrix AdaGrad": (lambda params, lr: StructuredAdaGrad(params, lr, "full", momentum=0.9, eps=0.1), 1.0),
     "JointNormalizedGD": (JointNormalizedGD, 0.1),
     "Polyak": (lambda params, lr: Polyak(params, lr, max_length=0.5), 0.5),
     "Armijo": (Armijo, 0.05),
