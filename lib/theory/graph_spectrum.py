@@ -13,7 +13,16 @@ Gradient flow of Node2Vec, logits v_u·v_w, loss Σ_u mean_{v ~ u} -log p(v | u)
 
 For a regular graph μ_k = 2 λ_k(S), and 0 for the constant mode: the slowest-varying modes grow first.
 
-Source: Noroozizadeh et al. 2025, arXiv 2510.26745, Section 5 (the coefficient matrix); the flow from small starts is ours.
+On a path-star with d paths of l nodes the modes of T that tell paths apart are known: a contrast of the paths (d - 1 of
+them) times a wave that vanishes at the root,
+
+    sin(ω_j r),   ω_j = (2j - 1) π / (2 (l - 1)),   eigenvalue cos ω_j,   r steps from the root,   j = 1 … l - 1
+
+In the slowest, j = 1, all nodes of a path point the same way: a leaf and the first node of its path, l - 1 steps of look-up
+apart, differ in length alone.
+
+Source: Noroozizadeh et al. 2025, arXiv 2510.26745, Section 5 (the coefficient matrix); the flow from small starts and the
+waves are ours.
 
 | paper                          | code                            |
 |--------------------------------|---------------------------------|
@@ -21,6 +30,8 @@ Source: Noroozizadeh et al. 2025, arXiv 2510.26745, Section 5 (the coefficient m
 | e_i, λ_i                       | `modes`                         |
 | ‖Vᵀe_i‖                        | square root of `mode_energies`  |
 """
+
+from math import pi
 
 import torch
 from jaxtyping import Float
@@ -80,6 +91,24 @@ def mode_energies(
         raise ValueError(f"drop is {drop}; it must lie in 0…{basis.shape[1] - 1}")
     squares = (basis.mT.to(embeddings.dtype) @ embeddings).square().sum(-1)[..., drop:]
     return squares / squares.sum(-1, keepdim=True)
+
+
+def path_star_waves(length: int) -> tuple[Float[Tensor, " wave"], Float[Tensor, "wave length"]]:
+    """Eigenvalues cos ω_j of T and profiles sin(ω_j r) of the modes that tell the paths of a path-star apart.
+
+    Args:
+        length: Nodes of a path, root included.
+
+    Raises:
+        ValueError: A length below 2.
+
+    >>> path_star_waves(3)[0].round(decimals=3).tolist()
+    [0.707, -0.707]
+    """
+    if length < 2:
+        raise ValueError(f"length is {length}; it must be at least 2")
+    omegas = (2 * torch.arange(1, length, dtype=torch.float64) - 1) * pi / (2 * (length - 1))
+    return omegas.cos(), (omegas[:, None] * torch.arange(length)).sin()
 
 
 def growth_rates(matrix: Float[Tensor, "node node"]) -> tuple[Float[Tensor, " node"], Float[Tensor, "node mode"]]:

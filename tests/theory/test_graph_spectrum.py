@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from lib.tasks.graphs import TINY, adjacency, tiny_graph
-from lib.theory.graph_spectrum import entropy_floor, grown, growth_rates, mode_energies, modes, transitions
+from lib.tasks.graphs import TINY, adjacency, path_nodes, path_star, tiny_graph
+from lib.theory.graph_spectrum import (
+    entropy_floor,
+    grown,
+    growth_rates,
+    mode_energies,
+    modes,
+    path_star_waves,
+    transitions,
+)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -50,6 +58,22 @@ def test_shares_of_energy_sum_to_one_and_find_the_mode_that_is_there():
     assert torch.allclose(shares[:, 1], torch.ones(2).double())
 
 
+@pytest.mark.parametrize(("degree", "length"), [(3, 2), (4, 5), (6, 4)])
+def test_waves_times_contrasts_are_modes_of_the_path_star(degree, length):
+    T = transitions(adjacency(path_star(degree, length))).double()
+    values, waves = path_star_waves(length)
+    contrast = torch.randn(degree, dtype=torch.float64)
+    contrast -= contrast.mean()
+    for value, wave in zip(values, waves, strict=True):
+        mode = torch.zeros(len(T), dtype=torch.float64)
+        mode[path_nodes(degree, length)] = contrast[:, None] * wave
+        assert torch.allclose(T @ mode, value * mode, atol=1e-12)
+    # Each of them d - 1 times: with the constant mode and its kin they are all there are.
+    spectrum = torch.linalg.eigvals(T).real
+    for value in values:
+        assert int(((spectrum - value).abs() < 1e-6).sum()) >= degree - 1
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_small_starts_grow_as_the_linear_flow_says(name):
     matrix = adjacency(tiny_graph(name)).double()
@@ -69,6 +93,7 @@ def test_small_starts_grow_as_the_linear_flow_says(name):
         (lambda: transitions(torch.zeros(2, 2)), "node 0 has no edge"),
         (lambda: entropy_floor(torch.zeros(2, 2)), "matrix has no edge"),
         (lambda: entropy_floor(torch.ones(2, 2), over="edges"), "over is 'edges'; it must be 'facts' or 'nodes'"),
+        (lambda: path_star_waves(1), "length is 1; it must be at least 2"),
         (lambda: mode_energies(torch.ones(3, 2), torch.eye(3), drop=3), "drop is 3; it must lie in 0…2"),
     ],
 )
