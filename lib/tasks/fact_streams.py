@@ -45,16 +45,18 @@ class World:
     Attributes:
         rows: (seed, template, n_symbols, n_symbols), transition probabilities.
         positions: (seed, template, 2), of source and target in a sequence, counted from 0.
-        order: (seed, fact, template), each fact's templates, the first `diversity` of which it is trained in.
+        order: (seed, trained fact, template), each fact's templates, the first `diversity` of which it is trained in.
         answers: (seed, fact), which target token belongs to each source token.
         length: tokens of a sequence.
+        n_untrained: facts, the last ones, that no training pair holds.
     """
 
     rows: Float[Tensor, "seed template n_symbols n_symbols"]
     positions: Int[Tensor, "seed template 2"]
-    order: Int[Tensor, "seed fact template"]
+    order: Int[Tensor, "seed trained template"]
     answers: Int[Tensor, "seed fact"]
     length: int
+    n_untrained: int = 0
 
     @property
     def n_templates(self) -> int:
@@ -67,6 +69,10 @@ class World:
     @property
     def n_facts(self) -> int:
         return self.answers.shape[-1]
+
+    @property
+    def n_trained(self) -> int:
+        return self.n_facts - self.n_untrained
 
     @property
     def n_tokens(self) -> int:
@@ -92,6 +98,7 @@ def build_world(
     n_symbols: int,
     length: int,
     concentration: float,
+    n_untrained: int = 0,
 ) -> World:
     """Draw templates and facts.
 
@@ -99,14 +106,16 @@ def build_world(
         seeds: One world per seed.
         structure: What templates differ in: "chains", "positions" or "both".
         n_templates: K.
-        n_facts: A multiple of `n_templates`, so that the templates can share them equally.
+        n_facts: Facts of training, a multiple of `n_templates`, so that the templates can share them equally.
         n_symbols: Of the chains.
         length: Tokens of a sequence, the two of the fact included.
         concentration: Of the Dirichlet law of the chains' rows; small ones make symbols predictable.
+        n_untrained: Facts beside these whose tokens never occur in training, for a control.
 
     Raises:
-        ValueError: An unknown structure, fewer than two templates, facts that they cannot share equally, a length that has
-            no room for so many different source positions, or as `lib.tasks.markov_chains.transition_rows`.
+        ValueError: An unknown structure, fewer than two templates, facts that they cannot share equally, a negative
+            `n_untrained`, a length that has no room for so many different source positions, or as
+            `lib.tasks.markov_chains.transition_rows`.
 
     >>> build_world([0, 1], "both", n_templates=3, n_facts=6, n_symbols=4, length=9, concentration=0.5).n_tokens
     16
@@ -117,6 +126,8 @@ def build_world(
         raise ValueError(f"n_templates is {n_templates}; it must be at least 2")
     if n_facts < 1 or n_facts % n_templates:
         raise ValueError(f"n_facts is {n_facts}; it must be a positive multiple of n_templates = {n_templates}")
+    if n_untrained < 0:
+        raise ValueError(f"n_untrained is {n_untrained}; it must be at least 0")
     # Position 0 is a symbol; a source needs one position after it for its target.
     least = 4 if structure == "chains" else n_templates + 2
     if length < least:
@@ -131,8 +142,9 @@ def build_world(
         rows.expand(-1, n_templates, -1, -1),
         positions.expand(-1, n_templates, -1),
         torch.stack([_latin_order(n_facts, n_templates, g) for g in generators]),
-        torch.stack([torch.randperm(n_facts, generator=g) for g in generators]),
+        torch.stack([_answers(n_facts, n_untrained, g) for g in generators]),
         length,
+        n_untrained,
     )
 
 
@@ -141,6 +153,12 @@ def _position_pairs(n_pairs: int, length: int, generator: Generator) -> Int[Tens
     sources = 1 + torch.randperm(length - 2, generator=generator)[:n_pairs]
     gaps = (torch.rand(n_pairs, generator=generator) * (length - 1 - sources)).long()
     return torch.stack([sources, sources + 1 + gaps], -1)
+
+
+def _answers(n_facts: int, n_untrained: int, generator: Generator) -> Int[Tensor, "fact"]:
+    """A bijection, of the trained facts onto the first targets and of the others onto the rest."""
+    trained = torch.randperm(n_facts, generator=generator)
+    return torch.cat([trained, n_facts + torch.randperm(n_untrained, generator=generator)])
 
 
 def _latin_order(n_facts: int, n_templates: int, generator: Generator) -> Int[Tensor, "fact template"]:
@@ -171,8 +189,20 @@ def pairs(world: World, diversity: int, *, seen: bool = True) -> Int[Tensor, "se
     if not seen and diversity == world.n_templates:
         raise ValueError(f"diversity is {diversity}: every fact is trained in every template, none is left to test on")
     templates = world.order[..., :diversity] if seen else world.order[..., diversity:]
-    facts = torch.arange(world.n_facts)[:, None].expand_as(templates)
+    facts = torch.arange(world.n_trained)[:, None].expand_as(templates)
     return torch.stack([facts, templates], -1).flatten(1, 2)
+
+
+def untrained_pairs(world: World) -> Int[Tensor, "seed pair 2"]:
+    """The untrained facts in all templates.
+
+    Raises:
+        ValueError: A world in which every fact is trained.
+    """
+    if not world.n_untrained:
+        raise ValueError("n_untrained is 0: this world has no untrained facts")
+    facts, templates = torch.arange(world.n_trained, world.n_facts), torch.arange(world.n_templates)
+    return torch.cartesian_prod(facts, templates).expand(len(world.rows), -1, -1)
 
 
 @dataclass(frozen=True)
@@ -199,7 +229,7 @@ def draw(
         generators: One per seed.
         pairs: To draw from, equally likely.
         batch: Sequences per seed.
-        shuffle: Whether the target token is drawn at random for every sequence: then there is no fact to learn.
+        shuffle: Whether the target is drawn at random among those of training for every sequence: there is no fact to learn.
 
     Raises:
         ValueError: An empty batch, or no pairs.
@@ -212,7 +242,7 @@ def draw(
     symbols = sequences(generators, world.rows[seed, templates], world.length - 2)
     targets = world.target[seed, facts]
     if shuffle:
-        random = [torch.randint(world.n_facts, (batch,), generator=g) for g in generators]
+        random = [torch.randint(world.n_trained, (batch,), generator=g) for g in generators]
         targets = world.n_symbols + world.n_facts + torch.stack(random)
     where = world.positions[seed, templates]
     time = torch.arange(world.length)

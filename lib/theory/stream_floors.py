@@ -14,7 +14,7 @@ templates. On the sequences of training the memoriser is better by exactly
 wherever positions or symbols tell the templates apart; out of distribution it gives probability zero to what it sees.
 Since x tells the fact, and where positions differ the template, too, the entropy of a whole sequence is closed form:
 
-    H(x) = log(n_facts · DIV) + (1/K) Σ_k H_k(length - 2) - H(template | x),   H_k(n) = log V + Σ_{t<n} Σ_a μ_t(a) h_a
+    H(x) = log(n_trained · DIV) + (1/K) Σ_k H_k(length - 2) - H(template | x),   H_k(n) = log V + Σ_{t<n} Σ_a μ_t(a) h_a
 
 with h_a the entropy of row a and μ_t the law of symbol t, the first uniform. H(template | x) is 0 but where only chains
 differ and DIV > 1; there it is the mean entropy of the exact posterior (`final_ambiguity`).
@@ -193,7 +193,7 @@ def loss_floor(
     if not 1 <= diversity <= world.n_templates:
         raise ValueError(f"diversity is {diversity}; it must lie in 1…{world.n_templates}, the number of templates")
     symbols = chain_entropy(world.rows, world.length - 2).mean(-1) - log(world.n_symbols)
-    facts = log(world.n_facts * diversity) + (log(world.n_facts) if shuffled else 0.0)
+    facts = log(world.n_trained * diversity) + (log(world.n_trained) if shuffled else 0.0)
     return (symbols + facts - ambiguity) / (world.length - 1)
 
 

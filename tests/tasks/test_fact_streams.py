@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.tasks.fact_streams import STRUCTURES, build_world, draw, last_symbols, pairs, streams
+from lib.tasks.fact_streams import STRUCTURES, build_world, draw, last_symbols, pairs, streams, untrained_pairs
 
 SIZES = dict(n_templates=3, n_facts=6, n_symbols=4, length=9, concentration=0.5)
 
@@ -87,6 +87,21 @@ def test_answers_are_a_bijection_and_shuffled_targets_are_not_tied_to_sources():
     for fact in range(6):
         shares = torch.bincount(targets[batch.facts[0] == fact], minlength=6) / (batch.facts[0] == fact).sum()
         assert (shares - 1 / 6).abs().max() < 0.07
+
+
+def test_untrained_facts_are_in_no_pair_of_training_and_keep_their_targets_to_themselves():
+    world = world_of("both", n_untrained=2)
+    assert (world.n_facts, world.n_trained, world.n_tokens) == (8, 6, 20)
+    for diversity in (1, 3):
+        assert pairs(world, diversity)[..., 0].max() == 5
+    assert sorted(map(tuple, untrained_pairs(world)[0].tolist())) == [(n, k) for n in (6, 7) for k in range(3)]
+    assert sorted(world.answers[0, 6:].tolist()) == [6, 7]
+    batch = draw(world, streams([0, 1], "test"), pairs(world, 2), 400, shuffle=True)
+    assert batch.tokens.max() < 18
+    with pytest.raises(ValueError, match="n_untrained"):
+        untrained_pairs(world_of("both"))
+    with pytest.raises(ValueError, match="n_untrained"):
+        world_of("both", n_untrained=-1)
 
 
 def test_a_seed_s_world_and_sequences_do_not_depend_on_its_neighbours():
