@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from lib.models.gpt import INIT_STD
 from lib.models.initialisation import stacked_draws
-from lib.theory.graph_spectrum import transitions
 
 
 class NodeModel(nn.Module):
@@ -73,11 +72,14 @@ def fact_loss(
         over: "facts" or "nodes" (as in `lib.theory.graph_spectrum.entropy_floor`).
 
     Raises:
-        ValueError: Another `over`.
+        ValueError: Another `over`; or "nodes" and a node without an answer.
     """
     if over not in ("facts", "nodes"):
         raise ValueError(f"over is {over!r}; it must be 'facts' or 'nodes'")
-    weights = matrix / matrix.sum() if over == "facts" else transitions(matrix) / len(matrix)
+    degrees = matrix.sum(1, keepdim=True)
+    if over == "nodes" and not bool((degrees > 0).all()):
+        raise ValueError(f"matrix: node {int(degrees.argmin())} has no answer; a mean over nodes needs one for each")
+    weights = matrix / (matrix.sum() if over == "facts" else len(matrix) * degrees)
     return -(weights.to(logits) * logits.log_softmax(-1)).sum((-1, -2))
 
 

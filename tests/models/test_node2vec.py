@@ -72,6 +72,7 @@ def test_pairs_that_no_path_joins_do_not_count():
         (lambda: NodeModel(4, 0, [0], 1.0), "width is 0; it must be at least 1"),
         (lambda: NodeModel(4, 4, [0], 0.0), "start is 0.0; it must be positive"),
         (lambda: fact_loss(torch.ones(2, 2), torch.ones(2, 2), "edges"), "over is 'edges'"),
+        (lambda: fact_loss(torch.ones(2, 2), torch.eye(2).cumsum(1) - torch.eye(2), "nodes"), "node 1 has no answer"),
         (lambda: distance_correlation(torch.ones(3, 2), 1 - torch.eye(3)), "distances are the same for all pairs"),
     ],
 )
