@@ -115,7 +115,7 @@ class Facts:
 
     def used(self) -> Float[Tensor, "setting seed subject relation template"]:
         """1 where a fact is written with a template, else 0."""
-        used = torch.zeros(*self.templates.shape[:-1], self.vocabulary.n_templates)
+        used = torch.zeros(*self.templates.shape[:-1], self.vocabulary.n_templates, device=self.templates.device)
         for i, k in enumerate(self.multiplicities):
             used[i].scatter_(-1, self.templates[i, ..., :k], 1.0)
         return used

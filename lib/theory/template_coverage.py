@@ -115,3 +115,16 @@ def covering_accuracy(multiplicity: int, n_templates: int, n_finetuned: int, n_a
         raise ValueError(f"n_answers is {n_answers}; it must be at least 2")
     neither = avoids(multiplicity, multiplicity, n_templates, n_finetuned) ** 2
     return 1 - 0.5 * (1 - 1 / n_answers) * neither
+
+
+def answers_met(n_answers: int, n_finetuned: int) -> float:
+    """Expected share of equally likely answers that N_f finetuned subjects have: 1 - (1 - 1/n_answers)^N_f.
+
+    >>> answers_met(n_answers=2, n_finetuned=2)
+    0.75
+    """
+    if n_answers < 2:
+        raise ValueError(f"n_answers is {n_answers}; it must be at least 2")
+    if n_finetuned < 0:
+        raise ValueError(f"n_finetuned is {n_finetuned}; it must be at least 0")
+    return 1 - (1 - 1 / n_answers) ** n_finetuned

@@ -9,6 +9,7 @@ import torch
 from lib.tasks.fact_sentences import Vocabulary, draw_facts, sentences, streams
 from lib.theory.template_coverage import (
     all_covered,
+    answers_met,
     any_covered,
     covering_accuracy,
     entropy_floor,
@@ -78,6 +79,12 @@ def test_an_ideal_store_extracts_what_its_cells_show():
     assert low < sum(right) / len(right) < high + 0.01
 
 
+def test_answers_are_met_as_drawn():
+    drawn = torch.randint(6, (20_000, 7), generator=torch.Generator().manual_seed(0))
+    share = torch.nn.functional.one_hot(drawn, 6).amax(1).float().mean()
+    assert answers_met(6, 7) == pytest.approx(float(share), abs=0.01)
+
+
 def test_the_floor_is_the_entropy_of_what_follows():
     vocabulary = Vocabulary(n_subjects=2, n_relations=2, n_templates=5, n_answers=9, n_slots=2, n_words=3)
     facts = draw_facts([0], vocabulary, [(4, 5)], n_known=2)
@@ -95,6 +102,8 @@ def test_the_floor_is_the_entropy_of_what_follows():
         (lambda: hoeffding(1, 4, -1), "n_finetuned is -1"),
         (lambda: entropy_floor(2, 0, 2, 1), "n_words is 0"),
         (lambda: covering_accuracy(1, 4, 1, 1), "n_answers is 1"),
+        (lambda: answers_met(1, 4), "n_answers is 1"),
+        (lambda: answers_met(4, -1), "n_finetuned is -1"),
     ],
 )
 def test_sizes_out_of_range_are_refused(call, message):
