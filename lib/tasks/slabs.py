@@ -2,8 +2,9 @@ r"""Binary data whose coordinates each tell the label, some simply, some in slab
 
 A coordinate with k slabs cuts [-1, 1] into k intervals with gaps of twice the margin between them; labels alternate
 from interval to interval, and the rightmost belongs to the label +1. k = 2 is the linear coordinate. Given the label,
-coordinates are independent, and uniform on the intervals of that label. For odd k their mean given the label is zero for
-both: no line tells anything. Further coordinates are noise.
+coordinates are independent and lie in an interval of that label, uniformly. For odd k their mean given the label is zero
+for both: no line tells anything. For five and seven slabs the intervals' weights are such that the mean square does not
+depend on the label either, else many of them would make a simple feature together. Further coordinates are noise.
 
 Source: Shah et al. 2020, arXiv 2006.07710, Section 3 (linear and slab blocks, LMS-k and MS-(5,7), noisy linear block);
 Morwani et al. 2023, arXiv 2302.00457 (independent features model).
@@ -65,6 +66,21 @@ def interval_labels(n_slabs: int) -> Float[Tensor, "n_slabs"]:
     return 1.0 - 2.0 * ((n_slabs - 1 - torch.arange(n_slabs)) % 2)
 
 
+def interval_weights(n_slabs: int) -> Float[Tensor, "n_slabs"]:
+    """How likely each interval is given its label; equally, but for five and seven slabs.
+
+    In units of the distance between centres, five slabs have the mean squares 4/4 and 1, seven 9/8 + 7/8 and 4/2.
+
+    >>> interval_weights(5).tolist()
+    [0.125, 0.5, 0.75, 0.5, 0.125]
+    """
+    half = {5: [2, 8, 12], 7: [1, 4, 7, 8]}.get(n_slabs)
+    if half is None:
+        labels = interval_labels(n_slabs)
+        return 1 / (labels[:, None] == labels).sum(0)
+    return torch.tensor(half + half[-2::-1]) / 16
+
+
 def draw(
     generators: Sequence[Generator],
     n_points: int,
@@ -107,10 +123,9 @@ def draw(
             wrong = torch.rand(n_points, generator=generator) < flip
             label = torch.where(wrong, -ys, ys)
             ends, owners = intervals(k, margin).float(), interval_labels(k)
-            n_own = (owners[:, None] == label).sum(0)
-            number = (torch.rand(n_points, generator=generator) * n_own).long()
-            # The number-th interval of the point's label: every second one, counted from the right.
-            which = k - 1 - 2 * number - (label < 0).long()
+            # Intervals of the other label have no weight: the cumulative weights of a row stand still there.
+            share = interval_weights(k) * (owners == label[:, None])
+            which = (torch.rand(n_points, 1, generator=generator) > share.cumsum(-1)[:, :-1]).sum(-1)
             left, right = ends[which].unbind(-1)
             columns.append(left + (right - left) * torch.rand(n_points, generator=generator))
         noise = noise_std * torch.randn(n_points, n_noise, generator=generator)

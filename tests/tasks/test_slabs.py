@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.tasks.slabs import draw, interval_labels, intervals, randomised, streams
+from lib.tasks.slabs import draw, interval_labels, interval_weights, intervals, randomised, streams
 
 
 @pytest.mark.parametrize("k", [2, 3, 5, 6])
@@ -17,7 +17,7 @@ def test_intervals_fill_the_range_with_gaps_of_twice_the_margin_and_alternate(k)
 
 
 @pytest.mark.parametrize("k", [2, 3, 5, 6])
-def test_every_point_lies_in_an_interval_of_its_label_and_every_interval_is_used_alike(k):
+def test_every_point_lies_in_an_interval_of_its_label_and_every_interval_is_used_as_often_as_its_weight_says(k):
     (xs,), (ys,) = draw(streams([0], "test"), 20000, [k], [0.05])
     ends, labels = intervals(k, 0.05).float(), interval_labels(k)
     inside = (xs >= ends[:, 0] - 1e-6) & (xs <= ends[:, 1] + 1e-6)
@@ -26,9 +26,18 @@ def test_every_point_lies_in_an_interval_of_its_label_and_every_interval_is_used
     assert (labels[which] == ys).all()
     for label in (-1, 1):
         counts = torch.bincount(which[ys == label], minlength=k)[labels == label].float()
-        assert (counts / counts.sum() - 1 / len(counts)).abs().max() < 0.02
+        assert torch.allclose(counts / counts.sum(), interval_weights(k)[labels == label], atol=0.02)
     if k % 2:  # no line tells anything
         assert abs(float((xs[:, 0] * ys).mean())) < 0.02
+
+
+@pytest.mark.parametrize("k", [5, 7])
+def test_no_square_tells_anything_about_five_and_seven_slabs(k):
+    (xs,), (ys,) = draw(streams([0], "test"), 100000, [k], [0.05])
+    squares = xs[:, 0].square()
+    assert abs(float(squares[ys > 0].mean() - squares[ys < 0].mean())) < 0.005
+    for label in (-1, 1):
+        assert float(interval_weights(k)[interval_labels(k) == label].sum()) == 1
 
 
 def test_a_flipped_coordinate_is_wrong_as_often_as_asked_for_and_the_other_never():
