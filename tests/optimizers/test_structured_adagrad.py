@@ -92,3 +92,11 @@ def test_what_is_not_known_or_not_positive_is_refused():
         StructuredAdaGrad([W], 0.1, "kronecker")
     with pytest.raises(ValueError, match=r"eps must be in \(0, inf\), got 0"):
         StructuredAdaGrad([W], 0.1, "full", eps=0.0)
+
+
+@pytest.mark.parametrize("structure", ["norm", "one-sided", "full"])
+def test_all_but_the_diagonal_turn_with_the_problem(structure):
+    Q = torch.linalg.qr(torch.randn(M, M, generator=torch.Generator().manual_seed(5), dtype=torch.float64))[0]
+    grads = gradients(10)
+    torch.testing.assert_close(run(structure, Q @ grads)[1], Q @ run(structure, grads)[1], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(run("diagonal", Q @ grads)[1], Q @ run("diagonal", grads)[1], atol=1e-2)
