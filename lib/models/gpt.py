@@ -24,10 +24,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.models.initialisation import stacked_draws
-
-INIT_STD = 0.02  # GPT-2's
-MLP_RATIO = 4  # GPT-2's
+from lib.models.blocks import (
+    INIT_STD,
+    MLP_RATIO,
+    Draws,
+    causal_attention,
+    linear,
+    linear_of_norm,
+    members,
+    require_sizes,
+)
 
 
 class GPT(nn.Module):
@@ -63,34 +69,17 @@ class GPT(nn.Module):
     ) -> None:
         super().__init__()
         sizes = dict(n_in=n_in, n_out=n_out, n_positions=n_positions, width=width, n_layers=n_layers, n_heads=n_heads)
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} is {size}; it must be at least 1")
-        if width % n_heads:
-            raise ValueError(f"n_heads is {n_heads}; it must divide the width {width} (so 1…{width})")
+        require_sizes(sizes, width, n_heads)
         self.n_positions, self.n_heads, self.n_layers = n_positions, n_heads, n_layers
-        stack = (len(seeds),) if n_copies is None else (n_copies, len(seeds))
-
-        def normal(name: str, *shape: int, std: float = INIT_STD) -> nn.Parameter:
-            return stacked_draws(lambda g: std * torch.randn(shape, generator=g), seeds, f"gpt: {name}", n_copies)
-
-        def filled(value: float, size: int) -> nn.Parameter:
-            return nn.Parameter(torch.full((*stack, size), value))
-
-        def linear(name: str, n_from: int, n_to: int, std: float = INIT_STD) -> dict[str, nn.Parameter]:
-            return {f"{name}_W": normal(name, n_to, n_from, std=std), f"{name}_b": filled(0.0, n_to)}
-
-        def norm(name: str) -> dict[str, nn.Parameter]:
-            return {f"{name}_W": filled(1.0, width), f"{name}_b": filled(0.0, width)}
-
+        draws = Draws("gpt", seeds, n_copies)
         into_residual = INIT_STD / (2 * n_layers) ** 0.5
-        weights = linear("read_in", n_in, width) | {"position": normal("position", n_positions, width)}
+        weights = draws.linear("read_in", n_in, width) | {"position": draws.normal("position", n_positions, width)}
         for i in range(n_layers):
-            weights |= norm(f"{i}_norm1") | linear(f"{i}_qkv", width, 3 * width)
-            weights |= linear(f"{i}_attention", width, width, std=into_residual)
-            weights |= norm(f"{i}_norm2") | linear(f"{i}_up", width, MLP_RATIO * width)
-            weights |= linear(f"{i}_down", MLP_RATIO * width, width, std=into_residual)
-        self.weights = nn.ParameterDict(weights | norm("norm") | linear("read_out", width, n_out))
+            weights |= draws.norm(f"{i}_norm1", width) | draws.linear(f"{i}_qkv", width, 3 * width)
+            weights |= draws.linear(f"{i}_attention", width, width, std=into_residual)
+            weights |= draws.norm(f"{i}_norm2", width) | draws.linear(f"{i}_up", width, MLP_RATIO * width)
+            weights |= draws.linear(f"{i}_down", MLP_RATIO * width, width, std=into_residual)
+        self.weights = nn.ParameterDict(weights | draws.norm("norm", width) | draws.linear("read_out", width, n_out))
 
     @torch.no_grad()
     def scale_start(self, weights: float, read_in: float, position: float) -> None:
@@ -130,28 +119,12 @@ class GPT(nn.Module):
             raise ValueError(f"the prompt has {time} tokens; the model has n_positions = {self.n_positions}")
         if tokens.shape[-1] != n_in:
             raise ValueError(f"tokens have size {tokens.shape[-1]}; the model was made for n_in = {n_in}")
-        # One axis of members from here on, so that every product is a plain batched matrix product.
         tokens = tokens.expand(*stack, batch, time, n_in).reshape(-1, batch * time, n_in)
-        weights = {name: w.flatten(0, len(stack) - 1) for name, w in self.weights.items()}
-
-        def linear(name: str, xs: Tensor) -> Tensor:
-            return torch.baddbmm(weights[f"{name}_b"][:, None], xs, weights[f"{name}_W"].mT)
-
-        def linear_of_norm(name: str, norm: str, xs: Tensor) -> Tensor:
-            # The norm's scale and shift act on the weights, which are smaller than what the weights act on.
-            W, scale, shift = weights[f"{name}_W"], weights[f"{norm}_W"], weights[f"{norm}_b"]
-            bias = weights[f"{name}_b"] + (W @ shift[..., None])[..., 0]
-            return torch.baddbmm(bias[:, None], F.layer_norm(xs, xs.shape[-1:]), (W * scale[:, None]).mT)
-
-        def attention(xs: Tensor) -> Tensor:
-            # (member, batch time, 3 width) -> three of (member batch, head, time, size of a head)
-            heads = xs.reshape(-1, time, 3, self.n_heads, xs.shape[-1] // (3 * self.n_heads)).permute(2, 0, 3, 1, 4)
-            mixed = F.scaled_dot_product_attention(*heads, is_causal=True)
-            return mixed.transpose(1, 2).reshape(xs.shape[0], batch * time, -1)
-
-        h = linear("read_in", tokens).unflatten(1, (batch, time)) + weights["position"][:, None, :time]
+        weights = members(self.weights, len(stack))
+        h = linear(weights, "read_in", tokens).unflatten(1, (batch, time)) + weights["position"][:, None, :time]
         h = h.flatten(1, 2)
         for i in range(self.n_layers):
-            h = h + linear(f"{i}_attention", attention(linear_of_norm(f"{i}_qkv", f"{i}_norm1", h)))
-            h = h + linear(f"{i}_down", F.gelu(linear_of_norm(f"{i}_up", f"{i}_norm2", h)))
-        return linear_of_norm("read_out", "norm", h).reshape(*stack, batch, time, -1)
+            qkv = linear_of_norm(weights, f"{i}_qkv", f"{i}_norm1", h)
+            h = h + linear(weights, f"{i}_attention", causal_attention(qkv, self.n_heads, time))
+            h = h + linear(weights, f"{i}_down", F.gelu(linear_of_norm(weights, f"{i}_up", f"{i}_norm2", h)))
+        return linear_of_norm(weights, "read_out", "norm", h).reshape(*stack, batch, time, -1)

@@ -19,8 +19,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lib.models.gpt import INIT_STD, MLP_RATIO
-from lib.models.initialisation import stacked_draws
+from lib.models.blocks import (
+    INIT_STD,
+    MLP_RATIO,
+    Draws,
+    causal_attention,
+    linear,
+    linear_of_norm,
+    members,
+    require_sizes,
+    split_heads,
+)
 
 POSITIONS = ("learned", "relative", "none")
 COMPONENTS = ("embedding", "positions", "attention", "mlp", "norms", "unembedding")
@@ -63,43 +72,28 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         sizes = dict(n_tokens=n_tokens, n_positions=n_positions, width=width, n_layers=n_layers, n_heads=n_heads)
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} is {size}; it must be at least 1")
-        if width % n_heads:
-            raise ValueError(f"n_heads is {n_heads}; it must divide the width {width} (so 1…{width})")
+        require_sizes(sizes, width, n_heads)
         if positions not in POSITIONS:
             raise ValueError(f"positions is {positions!r}; it must be one of {', '.join(POSITIONS)}")
         self.n_tokens, self.n_positions, self.n_layers, self.n_heads = n_tokens, n_positions, n_layers, n_heads
         self.mlp, self.tied = mlp, tied
 
-        def normal(name: str, *shape: int, std: float = INIT_STD) -> nn.Parameter:
-            return stacked_draws(lambda g: std * torch.randn(shape, generator=g), seeds, f"language model: {name}")
-
-        def filled(value: float, *shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.full((len(seeds), *shape), value))
-
-        def linear(name: str, n_from: int, n_to: int, std: float = INIT_STD) -> dict[str, nn.Parameter]:
-            return {f"{name}_W": normal(name, n_to, n_from, std=std), f"{name}_b": filled(0.0, n_to)}
-
-        def norm(name: str) -> dict[str, nn.Parameter]:
-            return {f"{name}_W": filled(1.0, width), f"{name}_b": filled(0.0, width)}
-
+        draws = Draws("language model", seeds)
         into_residual = INIT_STD / (2 * n_layers) ** 0.5
-        weights = {"embedding": normal("embedding", n_tokens, width)}
+        weights = {"embedding": draws.normal("embedding", n_tokens, width)}
         if positions == "learned":
-            weights["positions"] = normal("positions", n_positions, width)
+            weights["positions"] = draws.normal("positions", n_positions, width)
         for i in range(n_layers):
-            weights |= norm(f"{i}_norm1") | linear(f"{i}_attention_qkv", width, 3 * width)
-            weights |= linear(f"{i}_attention_out", width, width, std=into_residual)
+            weights |= draws.norm(f"{i}_norm1", width) | draws.linear(f"{i}_attention_qkv", width, 3 * width)
+            weights |= draws.linear(f"{i}_attention_out", width, width, std=into_residual)
             if positions == "relative":
-                weights[f"{i}_positions"] = filled(0.0, n_heads, n_positions)
+                weights[f"{i}_positions"] = draws.filled(0.0, n_heads, n_positions)
             if mlp:
-                weights |= norm(f"{i}_norm2") | linear(f"{i}_mlp_up", width, MLP_RATIO * width)
-                weights |= linear(f"{i}_mlp_down", MLP_RATIO * width, width, std=into_residual)
-        weights |= norm("norm")
+                weights |= draws.norm(f"{i}_norm2", width) | draws.linear(f"{i}_mlp_up", width, MLP_RATIO * width)
+                weights |= draws.linear(f"{i}_mlp_down", MLP_RATIO * width, width, std=into_residual)
+        weights |= draws.norm("norm", width)
         if not tied:
-            weights["unembedding"] = normal("unembedding", n_tokens, width)
+            weights["unembedding"] = draws.normal("unembedding", n_tokens, width)
         self.weights = nn.ParameterDict(weights)
 
     @torch.no_grad()
@@ -132,11 +126,10 @@ class LanguageModel(nn.Module):
             ValueError: Sequences longer than `n_positions`, or a token outside the vocabulary.
         """
         h = self.hidden(tokens)[-1]
-        stack = h.shape[:-3]
-        weights = self._members()
-        W = weights["embedding" if self.tied else "unembedding"]
-        logits = _linear_of_norm(h.reshape(len(W), -1, h.shape[-1]), weights["norm_W"], weights["norm_b"], W)
-        return logits.reshape(*stack, *tokens.shape[-2:], self.n_tokens)
+        weights = members(self.weights, h.ndim - 3)
+        weights["out_W"] = weights["embedding" if self.tied else "unembedding"]
+        logits = linear_of_norm(weights, "out", "norm", h.flatten(0, -4).flatten(1, 2))
+        return logits.reshape(*h.shape[:-1], self.n_tokens)
 
     def hidden(self, tokens: Int[Tensor, "*data batch time"]) -> list[Float[Tensor, "*both batch time width"]]:
         """The residual stream before each block, and after the last."""
@@ -183,11 +176,6 @@ class LanguageModel(nn.Module):
         )
         return clone
 
-    def _members(self) -> dict[str, Tensor]:
-        """The weights with one axis of members, so that every product is a plain batched matrix product."""
-        n_stack = self.weights["embedding"].ndim - 2
-        return {name: w.flatten(0, n_stack - 1) for name, w in self.weights.items()}
-
     def _run(self, tokens: Tensor, with_maps: bool = False) -> tuple[list[Tensor], list[Tensor]]:
         stack = self.weights["embedding"].shape[:-2]
         batch, time = tokens.shape[-2:]
@@ -198,17 +186,9 @@ class LanguageModel(nn.Module):
             raise ValueError(
                 f"tokens reach from {int(tokens.min())} to {int(tokens.max())}; they must lie in 0…{self.n_tokens - 1}"
             )
-        weights = self._members()
+        weights = members(self.weights, len(stack))
         n_members, _, width = weights["embedding"].shape
         tokens = tokens.to(weights["embedding"].device).expand(*stack, batch, time).reshape(n_members, batch * time)
-
-        def linear(name: str, xs: Tensor) -> Tensor:
-            return torch.baddbmm(weights[f"{name}_b"][:, None], xs, weights[f"{name}_W"].mT)
-
-        def linear_of_norm(name: str, norm: str, xs: Tensor) -> Tensor:
-            scale, shift = weights[f"{norm}_W"], weights[f"{norm}_b"]
-            return _linear_of_norm(xs, scale, shift, weights[f"{name}_W"], weights[f"{name}_b"])
-
         # One table for all members: a lookup is then one gather.
         rows = tokens + self.n_tokens * torch.arange(n_members, device=tokens.device)[:, None]
         h = F.embedding(rows, weights["embedding"].flatten(0, 1))
@@ -216,22 +196,19 @@ class LanguageModel(nn.Module):
             h = (h.unflatten(1, (batch, time)) + weights["positions"][:, None, :time]).flatten(1, 2)
         hidden, maps = [h], []
         for i in range(self.n_layers):
-            qkv = linear_of_norm(f"{i}_attention_qkv", f"{i}_norm1", h)
-            heads = qkv.reshape(n_members * batch, time, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+            qkv = linear_of_norm(weights, f"{i}_attention_qkv", f"{i}_norm1", h)
             mask = self._scores_added(weights.get(f"{i}_positions"), batch, time)
-            if mask is None:
-                mixed = F.scaled_dot_product_attention(*heads, is_causal=True)
-            else:
-                mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask)
             if with_maps:
-                q, k, _ = heads
+                q, k, _ = split_heads(qkv, self.n_heads, time)
                 scores = q @ k.mT / q.shape[-1] ** 0.5 + (0.0 if mask is None else mask)
                 future = torch.ones(time, time, dtype=torch.bool, device=h.device).triu(1)
                 weight = scores.masked_fill(future, -torch.inf).softmax(-1)
                 maps.append(weight.reshape(*stack, batch, self.n_heads, time, time))
-            h = h + linear(f"{i}_attention_out", mixed.transpose(1, 2).reshape(n_members, batch * time, width))
+            h = h + linear(weights, f"{i}_attention_out", causal_attention(qkv, self.n_heads, time, mask))
             if self.mlp:
-                h = h + linear(f"{i}_mlp_down", F.gelu(linear_of_norm(f"{i}_mlp_up", f"{i}_norm2", h)))
+                h = h + linear(
+                    weights, f"{i}_mlp_down", F.gelu(linear_of_norm(weights, f"{i}_mlp_up", f"{i}_norm2", h))
+                )
             hidden.append(h)
         return [h.reshape(*stack, batch, time, width) for h in hidden], maps
 
@@ -242,12 +219,6 @@ class LanguageModel(nn.Module):
         distance = torch.arange(time, device=biases.device)[:, None] - torch.arange(time, device=biases.device)
         mask = biases[..., distance.clamp_min(0)].masked_fill(distance < 0, -torch.inf)
         return mask[:, None].expand(-1, batch, -1, -1, -1).flatten(0, 1)
-
-
-def _linear_of_norm(xs: Tensor, scale: Tensor, shift: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
-    """W norm(x) + b; the norm's scale and shift act on the weights, which are smaller than what the weights act on."""
-    bias = (W @ shift[..., None])[..., 0] if b is None else b + (W @ shift[..., None])[..., 0]
-    return torch.baddbmm(bias[:, None], F.layer_norm(xs, xs.shape[-1:]), (W * scale[:, None]).mT)
 
 
 def component_of(name: str) -> str:

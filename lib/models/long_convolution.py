@@ -28,11 +28,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.models.initialisation import stacked_draws
+from lib.models.blocks import INIT_STD, MLP_RATIO, Draws, linear, linear_of_norm, members, require_sizes
 
 MIXERS = ("long convolution", "retention")
-INIT_STD = 0.02  # as the GPT's
-MLP_RATIO = 4
 SHORT = 3  # steps of Hyena's short filter
 N_FREQUENCIES = 8  # cosines and sines that describe a distance
 FILTER_WIDTH = 16  # hidden units of the MLP from distance to filter
@@ -74,44 +72,30 @@ class AttentionFree(nn.Module):
         if mixer not in MIXERS:
             raise ValueError(f"mixer is {mixer!r}; it must be one of {', '.join(MIXERS)}")
         sizes = dict(n_in=n_in, n_out=n_out, n_positions=n_positions, width=width, n_layers=n_layers, n_heads=n_heads)
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} is {size}; it must be at least 1")
-        if width % n_heads:
-            raise ValueError(f"n_heads is {n_heads}; it must divide the width {width} (so 1…{width})")
+        require_sizes(sizes, width, n_heads)
         self.mixer, self.n_positions, self.n_layers, self.n_heads = mixer, n_positions, n_layers, n_heads
 
-        def normal(name: str, *shape: int, std: float = INIT_STD) -> nn.Parameter:
-            return stacked_draws(lambda g: std * torch.randn(shape, generator=g), seeds, f"{mixer}: {name}")
-
-        def filled(values: Tensor | float, *shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.as_tensor(values).expand(len(seeds), *shape).clone())
-
-        def linear(name: str, n_from: int, n_to: int, std: float = INIT_STD) -> dict[str, nn.Parameter]:
-            return {f"{name}_W": normal(name, n_to, n_from, std=std), f"{name}_b": filled(0.0, n_to)}
-
-        def norm(name: str) -> dict[str, nn.Parameter]:
-            return {f"{name}_W": filled(1.0, width), f"{name}_b": filled(0.0, width)}
-
+        draws = Draws(mixer, seeds)
         into_residual = INIT_STD / (2 * n_layers) ** 0.5
-        weights = linear("read_in", n_in, width)
+        # One channel forgets within a step, another keeps the whole sequence.
+        decay = torch.linspace(log(1 / n_positions), 0.0, width)
+        weights = draws.linear("read_in", n_in, width)
         for i in range(n_layers):
-            weights |= norm(f"{i}_norm1") | linear(f"{i}_qkv", width, 3 * width)
-            weights |= linear(f"{i}_mixed", width, width, std=into_residual)
-            weights |= norm(f"{i}_norm2") | linear(f"{i}_up", width, MLP_RATIO * width)
-            weights |= linear(f"{i}_down", MLP_RATIO * width, width, std=into_residual)
+            weights |= draws.norm(f"{i}_norm1", width) | draws.linear(f"{i}_qkv", width, 3 * width)
+            weights |= draws.linear(f"{i}_mixed", width, width, std=into_residual)
+            weights |= draws.norm(f"{i}_norm2", width) | draws.linear(f"{i}_up", width, MLP_RATIO * width)
+            weights |= draws.linear(f"{i}_down", MLP_RATIO * width, width, std=into_residual)
             if mixer == "long convolution":
                 weights |= {
-                    f"{i}_short": normal(f"{i}_short", 3 * width, SHORT, std=SHORT**-0.5),
-                    f"{i}_skip": normal(f"{i}_skip", width, std=1.0),
-                    # One channel forgets within a step, another keeps the whole sequence.
-                    f"{i}_decay": filled(torch.linspace(log(1 / n_positions), 0.0, width), width),
+                    f"{i}_short": draws.normal(f"{i}_short", 3 * width, SHORT, std=SHORT**-0.5),
+                    f"{i}_skip": draws.normal(f"{i}_skip", width, std=1.0),
+                    f"{i}_decay": nn.Parameter(decay.repeat(len(seeds), 1)),
                 }
-                weights |= linear(f"{i}_filter1", 1 + 2 * N_FREQUENCIES, FILTER_WIDTH, std=1.0)
-                weights |= linear(f"{i}_filter2", FILTER_WIDTH, width, std=FILTER_WIDTH**-0.5)
+                weights |= draws.linear(f"{i}_filter1", 1 + 2 * N_FREQUENCIES, FILTER_WIDTH, std=1.0)
+                weights |= draws.linear(f"{i}_filter2", FILTER_WIDTH, width, std=FILTER_WIDTH**-0.5)
             else:
-                weights |= {"position": normal("position", n_positions, width)}
-        self.weights = nn.ParameterDict(weights | norm("norm") | linear("read_out", width, n_out))
+                weights |= {"position": draws.normal("position", n_positions, width)}
+        self.weights = nn.ParameterDict(weights | draws.norm("norm", width) | draws.linear("read_out", width, n_out))
 
     @torch.no_grad()
     def scale_start(self, factor: float) -> None:
@@ -135,7 +119,7 @@ class AttentionFree(nn.Module):
         Raises:
             ValueError: Sequences longer than `n_positions`, or tokens of another size than `n_in`.
         """
-        weights = self.weights
+        weights = members(self.weights, 1)
         n_stack, _, n_in = weights["read_in_W"].shape
         batch, time = tokens.shape[-3:-1]
         if time > self.n_positions:
@@ -144,22 +128,15 @@ class AttentionFree(nn.Module):
             raise ValueError(f"tokens have size {tokens.shape[-1]}; the model was made for n_in = {n_in}")
         tokens = tokens.expand(n_stack, batch, time, n_in).reshape(n_stack, batch * time, n_in)
 
-        def linear(name: str, xs: Tensor) -> Tensor:
-            return torch.baddbmm(weights[f"{name}_b"][:, None], xs, weights[f"{name}_W"].mT)
-
-        def norm(name: str, xs: Tensor) -> Tensor:
-            scaled = F.layer_norm(xs, xs.shape[-1:]) * weights[f"{name}_W"][:, None]
-            return scaled + weights[f"{name}_b"][:, None]
-
         mix = self._convolved if self.mixer == "long convolution" else self._retained
-        h = linear("read_in", tokens)
+        h = linear(weights, "read_in", tokens)
         if "position" in weights:
             h = h + weights["position"][:, :time].repeat(1, batch, 1)
         for i in range(self.n_layers):
-            qkv = linear(f"{i}_qkv", norm(f"{i}_norm1", h)).reshape(n_stack, batch, time, -1)
-            h = h + linear(f"{i}_mixed", mix(i, qkv).reshape(n_stack, batch * time, -1))
-            h = h + linear(f"{i}_down", F.gelu(linear(f"{i}_up", norm(f"{i}_norm2", h))))
-        return linear("read_out", norm("norm", h)).reshape(n_stack, batch, time, -1)
+            qkv = linear_of_norm(weights, f"{i}_qkv", f"{i}_norm1", h).reshape(n_stack, batch, time, -1)
+            h = h + linear(weights, f"{i}_mixed", mix(i, qkv).reshape(n_stack, batch * time, -1))
+            h = h + linear(weights, f"{i}_down", F.gelu(linear_of_norm(weights, f"{i}_up", f"{i}_norm2", h)))
+        return linear_of_norm(weights, "read_out", "norm", h).reshape(n_stack, batch, time, -1)
 
     def _convolved(
         self, layer: int, qkv: Float[Tensor, "seed batch time thrice_width"]

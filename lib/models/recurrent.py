@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lib.models.blocks import linear, members
 from lib.models.initialisation import stacked_draws
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -80,13 +81,11 @@ class Recurrent(nn.Module):
             raise ValueError(f"tokens have size {tokens.shape[-1]}; the model was made for n_in = {n_in}")
         tokens = tokens.expand(n_seeds, batch, time, n_in)
 
-        def linear(name: str, xs: Tensor) -> Tensor:
-            return torch.baddbmm(self.weights[f"{name}_b"][:, None], xs, self.weights[f"{name}_W"].mT)
-
-        h = linear("read_in", tokens.flatten(1, 2)).unflatten(1, (batch, time))
+        weights = members(self.weights, 1)
+        h = linear(weights, "read_in", tokens.flatten(1, 2)).unflatten(1, (batch, time))
         # torch's kernels take one member at a time.
-        members = [
+        outputs = [
             functional_call(self._network[0], {name: self.weights[name][i] for name in self._recurrent}, h[i])[0]
             for i in range(n_seeds)
         ]
-        return linear("read_out", torch.stack(members).flatten(1, 2)).unflatten(1, (batch, time))
+        return linear(weights, "read_out", torch.stack(outputs).flatten(1, 2)).unflatten(1, (batch, time))
