@@ -15,7 +15,8 @@ templates that differ in chains, in positions, or in both.
 | source, target token       | `world.source`, `world.target` | their numbers in the vocabulary                |
 
 Vocabulary: symbols of the chains 0…n_symbols-1, then one source and one target token per fact. Source positions differ from
-template to template where positions vary, so that whoever sees the source can know where the target is due.
+template to template where positions vary, so that whoever sees the source can know where the target is due; they lie in the
+first half, and targets follow two or more positions later.
 Templates are dealt out in Latin squares: at every diversity every template holds equally many facts, and a fact's
 templates at a lower diversity are among those at a higher one. Every seed draws from its own generator.
 """
@@ -128,8 +129,7 @@ def build_world(
         raise ValueError(f"n_facts is {n_facts}; it must be a positive multiple of n_templates = {n_templates}")
     if n_untrained < 0:
         raise ValueError(f"n_untrained is {n_untrained}; it must be at least 0")
-    # Position 0 is a symbol; a source needs one position after it for its target.
-    least = 4 if structure == "chains" else n_templates + 2
+    least = 5 if structure == "chains" else max(5, 2 * n_templates)
     if length < least:
         raise ValueError(
             f"length is {length}; structure {structure!r} with n_templates = {n_templates} needs at least {least}"
@@ -149,10 +149,14 @@ def build_world(
 
 
 def _position_pairs(n_pairs: int, length: int, generator: Generator) -> Int[Tensor, "pair 2"]:
-    """Sources at different positions of 1…length-2, each with a target at any later one."""
-    sources = 1 + torch.randperm(length - 2, generator=generator)[:n_pairs]
-    gaps = (torch.rand(n_pairs, generator=generator) * (length - 1 - sources)).long()
-    return torch.stack([sources, sources + 1 + gaps], -1)
+    """Sources at different positions of the first half, position 0 aside, each with a target two or more positions later.
+
+    So symbols follow every source; and no target is its source's neighbour, since a rule about neighbours holds in all
+    places alike.
+    """
+    sources = 1 + torch.randperm(length // 2, generator=generator)[:n_pairs]
+    gaps = (torch.rand(n_pairs, generator=generator) * (length - 2 - sources)).long()
+    return torch.stack([sources, sources + 2 + gaps], -1)
 
 
 def _answers(n_facts: int, n_untrained: int, generator: Generator) -> Int[Tensor, "fact"]:

@@ -139,7 +139,7 @@ def test_the_exact_mixture_is_nearest_to_the_true_rows():
     assert exact < divergence(true, 0.9 * mixture + 0.1 * unread)[is_symbol].mean()
     assert exact < uniform
     # Near the end the chain is known better than at the beginning.
-    kl = divergence(true, mixture).mean((0, 1))
+    kl = divergence(true, mixture).mean((0, 1))[is_symbol[0, 0]]
     assert kl[-3:].mean() < kl[:3].mean()
 
 
