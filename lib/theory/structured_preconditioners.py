@@ -12,7 +12,7 @@ where P is the orthogonal projection onto the subalgebra. Two norms carry the wh
     |||G|||_𝓗 = inf { Σ_t g_tᵀ H^{-1} g_t : H in 𝓗, tr H <= 1 }^{1/2} = tr V_T                     (eps = 0)
 
     regret_T = Σ_t f_t(x_t) - f_t(x*)  <=  (D²/(2 eta) + eta) tr V_T,    D = max_t |x_t - x*|_𝓗
-    for one convex f:  f(mean of x_t) - f* <= 4 D² Λ / T  at eta = D/√2,   Λ = inf { tr H : H in 𝓗, H ⪰ ∇²f everywhere }.
+    for one convex f:  f(mean of x_t) - f* <= 2 (D²/(2 eta) + eta)² Λ / T,  4 D² Λ / T at eta = D/√2,   Λ = inf { tr H : H in 𝓗, H ⪰ ∇²f everywhere }.
 
 A larger 𝓗 makes tr V_T and Λ smaller and |X|_𝓗 larger: neither wins always.
 
@@ -127,20 +127,26 @@ def regret_bound(
     return (domain.square() / (2 * lr) + lr) * trace
 
 
-def loss_bound(domain_norm: float, smoothness: float, n_steps: int) -> float:
-    """4 D² Λ / T: excess loss of the mean iterate on a smooth convex function at eta = D/√2.
+def loss_bound(factor: np.ndarray | float, smoothness: np.ndarray | float, n_steps: int) -> np.ndarray | float:
+    """2 (D²/(2 eta) + eta)² Λ / T: excess loss of the mean iterate on a smooth convex function.
 
-    From regret <= √2 D tr V_T and (tr V_T)² <= 2 Λ Σ_t (f(x_t) - f*), both for the same run.
+    From regret <= factor · tr V_T and (tr V_T)² <= 2 Λ Σ_t (f(x_t) - f*), both for the same run. At eta = D/√2 the factor
+    is √2 D, and the bound 4 D² Λ / T.
+
+    Args:
+        factor: D²/(2 eta) + eta, with D the largest distance on the run.
+        smoothness: Λ.
+        n_steps: T.
 
     Raises:
         ValueError: Fewer than one step.
 
-    >>> loss_bound(1.0, 5.0, 10)
-    2.0
+    >>> loss_bound(2.0, 5.0, 10)
+    4.0
     """
     if n_steps < 1:
         raise ValueError(f"n_steps is {n_steps}; it must be at least 1")
-    return 4 * domain_norm**2 * smoothness / n_steps
+    return 2 * factor**2 * smoothness / n_steps
 
 
 def two_sided_bound(

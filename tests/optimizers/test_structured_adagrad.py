@@ -35,7 +35,7 @@ def second_moment(grads):
 def test_the_preconditioner_minimises_its_definition_within_the_structure(structure):
     grads = gradients(30)
     raw = second_moment(grads).reshape(M, N, M, N)
-    V = torch.linalg.matrix_power(projected(raw, structure).reshape(M * N, M * N), 1)
+    V = projected(raw, structure).reshape(M * N, M * N)
     eigenvalues, Q = torch.linalg.eigh(V)
     V = (Q * eigenvalues.clamp_min(0).sqrt()) @ Q.mT
 
@@ -71,7 +71,7 @@ def test_the_first_step_of_one_sided_shampoo_is_spectral():
     torch.testing.assert_close(after, -0.5 * N**0.5 * U @ Vh, rtol=1e-6, atol=1e-6)
 
 
-def test_on_a_single_row_full_matrix_and_on_a_single_column_one_sided_coincide_with_their_neighbours():
+def test_structures_that_are_the_same_set_give_the_same_run():
     """A ⊗ I with one column is every matrix; the norm is the diagonal where there is one entry."""
     column = torch.randn(10, 5, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for pair, grads in ((("one-sided", "full"), column), (("norm", "diagonal"), column[:, :1])):

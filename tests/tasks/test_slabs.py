@@ -6,7 +6,7 @@ import torch
 from lib.tasks.slabs import draw, interval_labels, interval_weights, intervals, randomised, streams
 
 
-@pytest.mark.parametrize("k", [2, 3, 5, 6])
+@pytest.mark.parametrize("k", [2, 3, 5, 6, 7])
 def test_intervals_fill_the_range_with_gaps_of_twice_the_margin_and_alternate(k):
     ends, labels = intervals(k, 0.05), interval_labels(k)
     assert ends[0, 0] == -1 and float(ends[-1, 1]) == pytest.approx(1)
@@ -16,7 +16,7 @@ def test_intervals_fill_the_range_with_gaps_of_twice_the_margin_and_alternate(k)
     assert labels[-1] == 1 and (labels[1:] == -labels[:-1]).all()
 
 
-@pytest.mark.parametrize("k", [2, 3, 5, 6])
+@pytest.mark.parametrize("k", [2, 3, 5, 6, 7])
 def test_every_point_lies_in_an_interval_of_its_label_and_every_interval_is_used_as_often_as_its_weight_says(k):
     (xs,), (ys,) = draw(streams([0], "test"), 20000, [k], [0.05])
     ends, labels = intervals(k, 0.05).float(), interval_labels(k)
