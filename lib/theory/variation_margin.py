@@ -6,7 +6,8 @@ In the rich regime a wide network that goes on descending the logistic loss conv
 
 the margin in variation norm (Chizat and Bach 2020, arXiv 2002.04486; Morwani et al. 2023, arXiv 2302.00457, build on it).
 With μ on a grid it is a linear program. For the linear coordinate, labels sign(x) on [-1, -γ] ∪ [γ, 1], it is γ/√(1+γ²): a
-neuron and its mirror image can make f(γ) - f(-γ) no larger than 2 γ w with b ≥ γ w, and with b = γ w they do.
+neuron makes f(γ) - f(-γ) no larger than 2γ/√(1+γ²), and the one with b = γ w attains it; half of it and half of its mirror
+image, with opposite signs, have the margin.
 """
 
 import numpy as np
