@@ -12,7 +12,8 @@ where P is the orthogonal projection onto the subalgebra. Two norms carry the wh
     |||G|||_𝓗 = inf { Σ_t g_tᵀ H^{-1} g_t : H in 𝓗, tr H <= 1 }^{1/2} = tr V_T                     (eps = 0)
 
     regret_T = Σ_t f_t(x_t) - f_t(x*)  <=  (D²/(2 eta) + eta) tr V_T,    D = max_t |x_t - x*|_𝓗
-    for one convex f:  f(mean of x_t) - f* <= 2 (D²/(2 eta) + eta)² Λ / T,  4 D² Λ / T at eta = D/√2,   Λ = inf { tr H : H in 𝓗, H ⪰ ∇²f everywhere }.
+    for one convex f:  f(mean of x_t) - f* <= 2 (D²/(2 eta) + eta)² Λ / T,  which is 4 D² Λ / T at eta = D/√2,
+        Λ = inf { tr H : H in 𝓗, H ⪰ ∇²f everywhere }.
 
 A larger 𝓗 makes tr V_T and Λ smaller and |X|_𝓗 larger: neither wins always.
 
