@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lib.models.gpt import INIT_STD
+from lib.models.blocks import INIT_STD
 from lib.models.initialisation import stacked_draws
 
 
