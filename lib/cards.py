@@ -249,6 +249,10 @@ _FIELDS = {
 }
 
 
+# The same loader written in C, where PyYAML was built with it: ten times as fast.
+_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def read_card(path: Path) -> Card:
     """Read and check a card.
 
@@ -256,7 +260,7 @@ def read_card(path: Path) -> Card:
         Refused: the card cannot be read, lacks a field, or names an unknown scale.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _SAFE_LOADER)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise Refused(f"{path} cannot be read as a card: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not all(field in content for field in _FIELDS):

@@ -34,17 +34,36 @@ NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 # What is imported -> what decides the results of those who import it.
 SOLVER_PACKAGES = {"cvxpy": ("cvxpy", "clarabel"), "networkx": ("networkx",)}
 DRAWING_PACKAGES = ("matplotlib", "seaborn", "pandas", "pillow")
-MACHINERY = ("cards", "devices", "errors", "keys", "paths", "progress", "records", "runs")
+MACHINERY = ("cards", "clusters", "devices", "errors", "keys", "paths", "progress", "records", "runs")
+
+
+_version = functools.cache(version)  # reads and parses a file of the package, which takes 2 ms
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Installed versions, without the build's suffix (2.13.0+cpu and 2.13.0 are the same source)."""
-    return {package: version(package).split("+")[0] for package in packages}
+    return {package: _version(package).split("+")[0] for package in packages}
 
 
 def digest(content: Any) -> str:
     """SHA-256 of a JSON-able value, as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+_MAY_HAVE_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@functools.cache
+def _nodes(source: str) -> dict[str, list[ast.AST]]:
+    """The few kinds of nodes that a key asks for, from one walk over the tree: it is walked for every file of `lib`."""
+    kinds = {"strings": (ast.Constant, ast.JoinedStr), "documented": _MAY_HAVE_DOCSTRING}
+    kinds |= {"imports": (ast.Import, ast.ImportFrom)}
+    found: dict[str, list[ast.AST]] = {name: [] for name in kinds}
+    for node in ast.walk(ast.parse(source)):
+        for name, classes in kinds.items():
+            if isinstance(node, classes):
+                found[name].append(node)
+    return found
 
 
 @functools.cache
@@ -65,12 +84,11 @@ def essential_source(source: str) -> str:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant | ast.JoinedStr):
-            inside_strings.update(range(node.lineno, node.end_lineno))
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(
-            node
-        ):
+    nodes = _nodes(source)
+    for node in nodes["strings"]:
+        inside_strings.update(range(node.lineno, node.end_lineno))
+    for node in nodes["documented"]:
+        if ast.get_docstring(node):
             docstring = node.body[0]
             first, last = docstring.lineno - 1, docstring.end_lineno - 1
             rest = lines[last].encode()[docstring.end_col_offset :].decode()
@@ -93,10 +111,10 @@ def imported_modules(source: str, package: str = "") -> frozenset[tuple[str, str
         package: dotted name of the package that the source lies in, for relative imports.
     """
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(source)["imports"]:
         if isinstance(node, ast.Import):
             found |= {(alias.name, None) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             module = ".".join(part for part in (base, node.module) if part)
             found |= {(module, alias.name) for alias in node.names}
@@ -112,10 +130,10 @@ def imported_packages(source: str) -> frozenset[str]:
         ['cvxpy', 'numpy', 'torch']
     """
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(source)["imports"]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif not node.level:
             found.add(node.module.split(".")[0])
     return frozenset(found)
 
@@ -182,29 +200,36 @@ def sources(files: Iterable[Path]) -> dict[str, str]:
 
 
 def run_key(function: Callable, arguments: dict[str, Any]) -> str:
-    """Content key of one run.
+    """Content key of one run. See `run_keys`."""
+    return run_keys(function, [arguments])[0]
+
+
+def run_keys(function: Callable, settings: Iterable[dict[str, Any]]) -> list[str]:
+    """Content keys of a function's runs; what they have in common is gathered once.
 
     Args:
         function: a function of a notebook or of `lib`.
-        arguments: numbers, strings, booleans, None, lists, tuples and dictionaries of these, and classes or functions
-            of installed packages or of `lib` (also wrapped in `functools.partial`).
+        settings: per run its arguments: numbers, strings, booleans, None, lists, tuples and dictionaries of these, and
+            classes or functions of installed packages or of `lib` (also wrapped in `functools.partial`).
 
     Raises:
         TypeError: an argument, or something that the function reads, has no content that could be hashed.
     """
-    collector = _Collector()
-    named = collector.value(function, "the function of a run")
-    encoded = collector.value(arguments, "the arguments")
-    files = reached_files(collector.imports)
-    return digest(
-        {
-            "function": named,
-            "texts": collector.texts,
-            "arguments": encoded,
-            "modules": sources(files),
-            "versions": versions(numeric_packages(files, collector.packages)),
-        }
-    )
+    common = _Collector()
+    named = common.value(function, "the function of a run")
+
+    @functools.cache
+    def surroundings(imports: frozenset, packages: frozenset) -> dict[str, Any]:
+        files = reached_files(imports)
+        return {"modules": sources(files), "versions": versions(numeric_packages(files, packages))}
+
+    def key(arguments: dict[str, Any]) -> str:
+        collector = common.copy()  # an argument may be a function, which brings its own texts and imports
+        encoded = collector.value(arguments, "the arguments")
+        around = surroundings(frozenset(collector.imports), frozenset(collector.packages))
+        return digest({"function": named, "texts": collector.texts, "arguments": encoded, **around})
+
+    return [key(arguments) for arguments in settings]
 
 
 class _Collector:
@@ -215,6 +240,13 @@ class _Collector:
         self.imports: set[tuple[str, str | None]] = set()
         self.packages: set[str] = set()
         self.functions: dict[str, Callable] = {}
+
+    def copy(self) -> "_Collector":
+        """Another that has gathered the same so far."""
+        other = _Collector()
+        for name, gathered in vars(self).items():
+            setattr(other, name, gathered.copy())
+        return other
 
     def function(self, function: Callable) -> str:
         """Take in a function of a notebook, and all that it reads; returns the name that stands for it."""

@@ -72,7 +72,7 @@ def sweep(function: Callable[..., dict], settings: list[dict[str, Any]], title: 
     """
     execute = _executor(os.environ.get("EXECUTOR") or "loky")
     sweep_temporary_files(RESULTS)
-    paths = [RESULTS / f"{function.__name__}-{keys.run_key(function, setting)[:24]}.run" for setting in settings]
+    paths = [RESULTS / f"{function.__name__}-{key[:24]}.run" for key in keys.run_keys(function, settings)]
     found = {path: _load_or_warn(path) for path in dict.fromkeys(paths)}
     missing = {path: setting for path, setting in zip(paths, settings, strict=True) if found[path] is None}
     for path in found.keys() - missing.keys():

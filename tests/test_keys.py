@@ -238,8 +238,8 @@ def test_a_run_that_calls_a_solver_has_its_version_in_its_key(source: str, monke
 
     function = compiled(f"def experiment(x):\n    {source}\n", norm=cvxpy.norm, cp=cvxpy)
     of_run, of_other = keys.run_key(function, {"x": 1}), keys.run_key(experiment, {"steps": 1})
-    version = keys.version
-    monkeypatch.setattr(keys, "version", lambda name: "0" if name in ("cvxpy", "clarabel") else version(name))
+    version = keys._version
+    monkeypatch.setattr(keys, "_version", lambda name: "0" if name in ("cvxpy", "clarabel") else version(name))
     assert keys.run_key(function, {"x": 1}) != of_run
     assert keys.run_key(experiment, {"steps": 1}) == of_other
 
