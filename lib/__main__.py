@@ -9,11 +9,16 @@ from lib.cards import all_cards
 from lib.errors import PlainError, Refused
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in the one sentence that everything else is refused in."""
+
+    def error(self, message: str) -> None:
+        raise Refused(f"{' '.join(message.split())} (python -m lib --help tells what there is)")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 something failed, 2 refused."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lib", description="Make, verify and check the papers.", allow_abbrev=False
-    )
+    parser = _Parser(prog="python -m lib", description="Make, verify and check the papers.", allow_abbrev=False)
     parser.add_argument("command", choices=("figures", "verify", "check", "gallery"))
     parser.add_argument("--paper", default="", help="keys of papers; all when empty")
     parser.add_argument("--scale", default="standard", help="quick, standard or paper")
@@ -22,11 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--params", default="", help="name=value pairs for a trial that leaves the figures of record alone"
     )
-    asked = parser.parse_args(arguments)
     # A closed terminal ends the work as Ctrl-C does, leaving nothing behind.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     try:
+        asked = parser.parse_args(arguments)
+        for option, value in vars(asked).items():
+            setattr(asked, option, "--" if value == [] else value)  # what Python 3.11 makes of `--paper=--`
         if asked.command == "gallery":
             gallery.refresh()
             return 0

@@ -6,127 +6,17 @@ notebook's parameters cell; the card gives what differs at the other scales.
 
 import ast
 import contextlib
-import io
-import json
-import math
-import tokenize
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lib import claims, keys
-from lib.errors import Refused
+from lib import claims, keys, plain_yaml
+from lib.errors import Refused, shown
+from lib.parameters import Parameter, code_cells, parameters_of, read_notebook
 from lib.paths import BUILD, FIGURES, NOTEBOOKS, PACKAGE, ROOT
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One annotated literal of a parameters cell: `steps: int = 400  # optimizer steps`."""
-
-    name: str
-    type: str  # int, float, str, bool, or list of one of these
-    value: Any
-    help: str
-
-    def check(self, value: Any, where: str) -> Any:
-        """Return the value when it has the parameter's type; a whole number serves as a float.
-
-        Raises:
-            Refused: the type differs, or a number is not finite.
-        """
-        if self.type.startswith("list[") and isinstance(value, list):
-            item = Parameter(self.name, self.type[5:-1], None, "")
-            return [item.check(element, where) for element in value]
-        if self.type == "float" and isinstance(value, int) and not isinstance(value, bool):
-            try:
-                value = float(value)
-            except OverflowError:
-                value = math.inf
-        kinds = {"int": int, "float": float, "str": str, "bool": bool}
-        fits = isinstance(value, kinds.get(self.type, ())) and (self.type == "bool" or not isinstance(value, bool))
-        if not fits:
-            hint = " (in YAML write 1.0e-3, not 1e-3)" if self.type == "float" and isinstance(value, str) else ""
-            raise Refused(
-                f"{where}: parameter {self.name} must be {self.type}, got {value!r} ({type(value).__name__}){hint}"
-            )
-        if self.type == "float" and not math.isfinite(value):
-            raise Refused(f"{where}: parameter {self.name} must be a finite number, got {value!r}")
-        return value
-
-    def parse(self, text: str) -> Any:
-        """Value of a parameter given as text on a command line.
-
-        Raises:
-            Refused: the text is no value of the parameter's type.
-
-        Example:
-            >>> Parameter("lrs", "list[float]", [], "").parse("[1e-3, 1]")
-            [0.001, 1.0]
-        """
-        value: Any = text
-        if self.type != "str":
-            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-                value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-        return self.check(value, "PARAMS")
-
-
-def read_notebook(path: Path) -> dict[str, Any]:
-    """A notebook's JSON.
-
-    Raises:
-        Refused: the file is missing or is no notebook.
-    """
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        for cell in notebook["cells"]:
-            cell["source"] = "".join(cell["source"])
-            cell["cell_type"], cell["metadata"].get("tags", [])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused(f"{path} cannot be read as a notebook ({type(error).__name__}: {error})") from error
-    return notebook
-
-
-def code_cells(notebook: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Source and tags of each code cell."""
-    cells = (cell for cell in notebook["cells"] if cell["cell_type"] == "code")
-    return [(cell["source"], cell["metadata"].get("tags", [])) for cell in cells]
-
-
-def parameters_of(path: Path) -> dict[str, Parameter]:
-    """Parameters that a notebook declares, by name.
-
-    Raises:
-        Refused: not exactly one parameters cell, or a line in it that is not an annotated literal with a comment.
-    """
-    tagged = [source for source, tags in code_cells(read_notebook(path)) if "parameters" in tags]
-    if len(tagged) != 1:
-        raise Refused(f"{path} must have exactly one cell tagged 'parameters', found {len(tagged)}")
-    source = tagged[0]
-    try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-        nodes = ast.parse(source).body
-    except (SyntaxError, tokenize.TokenError) as error:
-        raise Refused(f"{path}: the parameters cell is not Python ({error})") from error
-    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    declared = {}
-    for node in nodes:
-        try:
-            name, kind, value = node.target.id, ast.unparse(node.annotation), ast.literal_eval(node.value)
-            parameter = Parameter(name, kind, value, comments[node.end_lineno])
-        except (AttributeError, ValueError, KeyError) as error:
-            raise Refused(
-                f"{path}: write each parameter as 'name: type = value  # what it is', not {ast.unparse(node)!r}"
-            ) from error
-        parameter.check(value, str(path))
-        declared[name] = parameter
-    for name in ("scale", "device", "seeds"):
-        if name not in declared:
-            raise Refused(f"{path}: the parameters cell must declare {name!r}")
-    return declared
 
 
 @dataclass(frozen=True)
@@ -146,7 +36,12 @@ class Card:
 
     @cached_property
     def declared(self) -> dict[str, Parameter]:
-        return parameters_of(self.notebook)
+        """The notebook's parameters; they also take what the card's scales show to make sense."""
+        scales = self.content["scales"].values()
+        return {
+            name: parameter.as_used(values[name] for values in scales if name in values)
+            for name, parameter in parameters_of(self.notebook).items()
+        }
 
     @cached_property
     def claims(self) -> dict[str, claims.Claim]:
@@ -156,13 +51,10 @@ class Card:
             Refused: a claim lacks a field, has an unknown one, or one of the wrong kind.
         """
         found = {}
-        for row in self.content["claims"]:
-            try:
-                claim = claims.Claim(**{**row, "scales": tuple(row.get("scales", claims.SCALES))})
-            except (TypeError, ValueError) as error:
-                raise Refused(f"{self.path}: {error}") from error
+        for number, row in enumerate(self.content["claims"], start=1):
+            claim = _claim(row, f"{self.path}: claims, number {number}")
             if claim.id in found:
-                raise Refused(f"{self.path}: two claims are called {claim.id!r}")
+                raise Refused(f"{self.path}: two claims have the id {claim.id!r}; ids must be different")
             found[claim.id] = claim
         return found
 
@@ -192,7 +84,7 @@ class Card:
         free = [name for name in self.declared if name not in ("scale", "device")]
         for name in names:
             if name not in free:
-                raise Refused(f"{where}: {self.key} has no parameter {name!r}; it has {', '.join(free)}")
+                raise Refused(f"{where}: {self.key} has no parameter {shown(name)}; it has {', '.join(free)}")
 
     def content_key(self, parameters: dict[str, Any]) -> str:
         """Content key of everything that the notebook makes from these parameters."""
@@ -237,45 +129,108 @@ def _as_python(source: str) -> str | None:
     return None
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_name(value: Any, pattern: str) -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
+
+
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_number(value: Any, least: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= _LARGEST_NUMBER
+
+
+_NAME = "a name of letters, digits, hyphens and underscores"
+_ARXIV = r"\d{4}\.\d{4,5}|[a-z.-]+/\d{7}|none|"
 _FIELDS = {
-    "key": (str, "text"),
-    "title": (str, "text"),
-    "authors": (list, "a list"),
-    "year": (int, "a whole number"),
-    "arxiv": (str, "text in quotes"),
-    "headline": (str, "the name of a figure"),
-    "scales": (dict, "a mapping from scale to values"),
-    "claims": (list, "a list"),
+    "key": (_NAME, lambda value: _is_name(value, r"[\w.-]+")),
+    "title": ("text", _is_text),
+    "authors": ("a list of names", lambda value: isinstance(value, list) and value and all(map(_is_text, value))),
+    "year": ("a whole number from 1600 to 2100", lambda value: _is_whole(value, 1600, 2100)),
+    "arxiv": ('text in quotes such as "2510.22980", or "none"', lambda value: _is_name(value, _ARXIV)),
+    "headline": ("the name of a figure, without folder and ending", lambda value: _is_name(value, r"[\w-]+")),
+    "scales": ("a mapping from quick, standard or paper to values", lambda value: isinstance(value, dict)),
+    "claims": ("a list of claims", lambda value: isinstance(value, list)),
+}
+
+_CLAIM_FIELDS = {field.name: field.default is MISSING for field in fields(claims.Claim)}  # whether it is needed
+_MOST_SEEDS = 10_000
+_LARGEST_NUMBER = 1e300
+_CLAIM_CHECKS = {
+    "id": (_NAME, lambda value: _is_name(value, r"[\w.-]+")),
+    "statement": ("text", _is_text),
+    "where": ("text", _is_text),
+    "quantity": ("text", _is_text),
+    "expected": (
+        "a number, or an inequality such as '>= 0.02'",
+        lambda value: isinstance(value, str) or _is_number(value, -_LARGEST_NUMBER),
+    ),
+    "tolerance": ("a number of at least 0", lambda value: _is_number(value, 0.0)),
+    "reason": ("text", _is_text),
+    "n_seeds": (f"a whole number from 1 to {_MOST_SEEDS}", lambda value: _is_whole(value, 1, _MOST_SEEDS)),
+    "scales": (
+        f"a list of some of {', '.join(claims.SCALES)}",
+        lambda value: isinstance(value, list) and value and all(one in claims.SCALES for one in value),
+    ),
+    "control": ("true or false", lambda value: isinstance(value, bool)),
+    "tried": ("text", lambda value: isinstance(value, str)),
 }
 
 
-# The same loader written in C, where PyYAML was built with it: ten times as fast.
-_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+def _check(values: dict[str, Any], checks: dict[str, tuple[str, Any]], where: str) -> None:
+    """Refuse the first value that its field does not take."""
+    for field, (allowed, fits) in checks.items():
+        if field in values and not fits(values[field]):
+            hint = " (in YAML put text such as 'no' or 'on' in quotes)" if isinstance(values[field], bool) else ""
+            raise Refused(f"{where}: {field} must be {allowed}, got {shown(values[field])}{hint}")
+
+
+def _check_names(values: dict[Any, Any], needed: Iterable[str], known: Iterable[str], where: str) -> None:
+    if missing := [name for name in needed if name not in values]:
+        raise Refused(f"{where}: the field {missing[0]} is missing; there must be {', '.join(needed)}")
+    if unknown := [name for name in values if name not in known]:
+        raise Refused(f"{where}: the field {shown(unknown[0])} is unknown; there can be {', '.join(known)}")
+
+
+def _claim(row: Any, where: str) -> claims.Claim:
+    """A row of the card as a claim.
+
+    Raises:
+        Refused: the row lacks a field, has an unknown one, or one of the wrong kind.
+    """
+    if not isinstance(row, dict):
+        raise Refused(f"{where} must be a mapping with the fields {', '.join(_CLAIM_FIELDS)}, got {shown(row)}")
+    _check_names(row, [name for name, needed in _CLAIM_FIELDS.items() if needed], _CLAIM_FIELDS, where)
+    _check(row, _CLAIM_CHECKS, where)
+    try:
+        return claims.Claim(**{**row, "scales": tuple(row.get("scales", claims.SCALES))})
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{where}: {error}") from error
 
 
 def read_card(path: Path) -> Card:
-    """Read and check a card.
+    """Read and check a card; the values of its scales are checked when they are asked for.
 
     Raises:
-        Refused: the card cannot be read, lacks a field, or names an unknown scale.
+        Refused: the card cannot be read, or a field of it or of a claim is missing, unknown or of the wrong kind.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _SAFE_LOADER)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} cannot be read as a card: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not all(field in content for field in _FIELDS):
+    content = plain_yaml.read(path, "a card")
+    if not isinstance(content, dict):
         raise Refused(f"{path} must be a mapping with the fields {', '.join(_FIELDS)}")
-    for field, (kind, name) in _FIELDS.items():
-        if isinstance(content[field], bool) or not isinstance(content[field], kind):
-            raise Refused(f"{path}: {field} must be {name}, got {content[field]!r}")
+    _check_names(content, _FIELDS, _FIELDS, str(path))
+    _check(content, _FIELDS, str(path))
     for scale, values in content["scales"].items():
-        check_scale(scale)
+        check_scale(scale, f"{path}: scales: ")
         if not isinstance(values, dict):
-            raise Refused(f"{path}: scale {scale} must map parameter names to values, got {values!r}")
-    for row in content["claims"]:
-        if not isinstance(row, dict):
-            raise Refused(f"{path}: a claim must be a mapping, got {row!r}")
-    return Card(path, content)
+            raise Refused(f"{path}: scales: scale {scale} must map parameter names to values, got {shown(values)}")
+    card = Card(path, content)
+    _ = card.claims
+    return card
 
 
 def all_cards() -> dict[str, Card]:
@@ -294,14 +249,14 @@ def all_cards() -> dict[str, Card]:
     return cards
 
 
-def check_scale(scale: str) -> None:
+def check_scale(scale: Any, where: str = "") -> None:
     """Refuse an unknown scale.
 
     Raises:
         Refused: the scale is not quick, standard or paper.
     """
     if not isinstance(scale, str) or scale not in claims.SCALES:
-        raise Refused(f"scale {scale!r} is unknown; use {', '.join(claims.SCALES)}")
+        raise Refused(f"{where}scale {shown(scale)} is unknown; use {', '.join(claims.SCALES)}")
 
 
 def relative(path: Path) -> str:

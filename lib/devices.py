@@ -2,6 +2,8 @@
 
 import os
 
+from lib.errors import shown
+
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -18,7 +20,7 @@ def resolve(name: str) -> str:
         ValueError: an unknown name, or cuda on a machine without a CUDA GPU.
     """
     if name not in DEVICES:
-        raise ValueError(f"DEVICE={name!r} is unknown; use {', '.join(DEVICES)}")
+        raise ValueError(f"DEVICE={shown(name)} is unknown; use {', '.join(DEVICES)}")
     if name == "cpu" or (name == "auto" and not os.path.exists("/dev/nvidiactl")):
         return "cpu"  # without importing torch, which takes a second that a run with nothing to do can save
     import torch

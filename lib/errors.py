@@ -26,3 +26,17 @@ class WorkerKilled(PlainError):
 
 
 NAMES = tuple(kind.__name__ for kind in PlainError.__subclasses__())
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """A value in an error's sentence: in one line, and not longer than a reader takes in.
+
+    Example:
+        >>> shown("a" * 100, longest=10)
+        "'aaaaaaaa…"
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4300 digits
+        return f"a value of type {type(value).__name__} that is too large to show"
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -17,6 +17,8 @@ from lib import errors
 from lib.paths import end_with_parent
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# NumPy, PyTorch on the CPU, CUDA and Python itself, in this order, when a parameter is too large.
+_NO_MEMORY = re.compile("Unable to allocate|can't allocate memory|out of memory|MemoryError")
 
 
 def execute(notebook: str, output: str, parameters: dict) -> str | None:
@@ -40,7 +42,9 @@ def execute(notebook: str, output: str, parameters: dict) -> str | None:
             break
         except papermill.PapermillExecutionError as error:
             trouble = error.evalue
-            if error.ename not in errors.NAMES:
+            if _NO_MEMORY.search(f"{error.ename}: {error.evalue}"):
+                trouble = f"memory is short; take smaller values of the parameters ({errors.shown(error.evalue, 300)})"
+            elif error.ename not in errors.NAMES:
                 trouble = (
                     f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}\n\n{_ANSI.sub('', str(error))}"
                 )

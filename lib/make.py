@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from lib import claims, gallery
 from lib.cards import Card, all_cards, check_scale, relative
 from lib.devices import resolve
-from lib.errors import PlainError, Refused
+from lib.errors import PlainError, Refused, shown
 from lib.paths import sweep_temporary_files, write_atomically
 from lib.records import read_json, read_ledger, read_record
 
@@ -61,11 +62,15 @@ def order(papers: str, scale: str, device: str, executor: str, params: str) -> O
     """
     check_scale(scale)
     cards = all_cards()
-    wanted = papers.replace(",", " ").split() or list(cards)
+    wanted = list(dict.fromkeys(papers.replace(",", " ").split())) or list(cards)
     for key in wanted:
         if key not in cards:
-            raise Refused(f"PAPER={key!r} is unknown; use one or several of {', '.join(cards)}")
-    overrides = dict(_split(pair) for pair in params.split())
+            raise Refused(f"PAPER={shown(key)} is unknown; use one or several of {', '.join(cards)}")
+    pairs = [_split(pair) for pair in params.split()]
+    overrides = dict(pairs)
+    if len(overrides) < len(pairs):
+        name, times = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise Refused(f"PARAMS gives {shown(name)} {times} times; give one value")
     for key in wanted:
         cards[key].parameters(scale, overrides=overrides)  # raises for what does not fit
     try:
@@ -79,7 +84,9 @@ def order(papers: str, scale: str, device: str, executor: str, params: str) -> O
 def _split(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not (name and equals and value):
-        raise Refused(f"PARAMS must be 'name=value' pairs without spaces inside, separated by spaces; got {pair!r}")
+        raise Refused(
+            f"PARAMS must be 'name=value' pairs without spaces inside, separated by spaces; got {shown(pair)}"
+        )
     return name, value
 
 
@@ -271,7 +278,12 @@ def verify(wanted: Order) -> bool:
 
     Returns:
         Whether all verdicts and values agree.
+
+    Raises:
+        Refused: another scale than that of the figures of record, or changed parameters.
     """
+    if not wanted.publishes:
+        raise Refused("verify compares with the figures of record: it takes --scale standard only, and no --params")
     agrees = True
     for card in wanted.papers:
         parameters = card.parameters(wanted.scale, wanted.device)

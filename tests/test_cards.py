@@ -73,10 +73,10 @@ def test_what_is_no_card_is_refused_in_one_line(card: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("claims", "told"),
     [
-        ("[{id: a}]", "missing"),
+        ("[{id: a}]", "claims, number 1: the field statement is missing"),
         (
             "[{id: a, statement: b, where: c, quantity: d, expected: 1.0, tolerance: 0.0, reason: e, statment: f}]",
-            "unexpected keyword argument 'statment'",
+            "claims, number 1: the field 'statment' is unknown; there can be id, statement, where",
         ),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_claim_with_wrong_fields_is_refused(claims: str, told: str, tmp_path: 
         ((CELL + "\nwidth: int = 3",), "write each parameter as"),
         ((CELL + "\nwidth: int = len([])  # not a literal",), "write each parameter as"),
         ((CELL + "\nwidth: int = 0.5  # not its type",), "width must be int"),
-        ((CELL.replace("seeds", "sedes"),), "must declare 'seeds'"),
+        ((CELL.replace("seeds:", "sedes:"),), "must declare 'seeds'"),
     ],
 )
 def test_a_parameters_cell_has_annotated_literals_with_comments(cells: tuple[str, ...], told: str, tmp_path: Path):
