@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+NEWEST := build/newest/bin
 SCALE ?= standard
 PAPER ?=
 DEVICE ?= auto
@@ -15,7 +16,7 @@ ORDER = --paper="$$PAPER" --scale="$$SCALE" --device="$$DEVICE" --executor="$$EX
 QUIET = TQDM_DISABLE=1 OMP_NUM_THREADS=1 EXECUTOR=serial
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab figures test verdicts lint check verify gallery bench clean
+.PHONY: help env lab figures test newest verdicts lint check verify gallery bench clean
 
 help:  ## list these commands
 	@echo "make COMMAND, where COMMAND is one of:"
@@ -45,14 +46,22 @@ test: env  ## unit tests, then every notebook rerun at quick scale with its verd
 	$(QUIET) $(BIN)/pytest -n auto lib tests
 	$(QUIET) $(BIN)/pytest -n auto --dist loadscope --nbval-lax --nbval-current-env notebooks
 
+# One test compares what is installed with requirements.lock: here it is left out.
+newest:  ## the same tests with the newest versions that pyproject.toml admits, in build/newest
+	@$(PYTHON) -m venv build/newest
+	@$(NEWEST)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[test,cluster]'
+	$(QUIET) $(NEWEST)/pytest -n auto lib tests --deselect tests/test_project.py::test_the_installed_numeric_packages_are_the_locked_ones
+	$(QUIET) $(NEWEST)/pytest -n auto --dist loadscope --nbval-lax --nbval-current-env notebooks
+
 verdicts: env  ## rerun every notebook at quick scale and store its verdicts in it, nothing else
 	@for notebook in notebooks/*.ipynb notebooks/*/*.ipynb; do \
 		$(BIN)/jupyter execute --inplace --kernel_name=python3 $$notebook && $(BIN)/nbstripout --keep-count $$notebook || exit 1; done
 
-lint: env  ## style of code and notebooks; notebooks hold no outputs but their verdicts
+lint: env  ## style of code, notebooks and workflows; notebooks hold no outputs but their verdicts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify --keep-count notebooks/*.ipynb notebooks/*/*.ipynb
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 check: env  ## are the committed figures what the code would make? (trains nothing)
 	@$(BIN)/python -m lib check
