@@ -14,7 +14,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 
 from lib import errors
-from lib.paths import end_with_parent
+from lib.paths import end_with_parent, temporary_name
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # NumPy, PyTorch on the CPU, CUDA and Python itself, in this order, when a parameter is too large.
@@ -32,35 +32,40 @@ def execute(notebook: str, output: str, parameters: dict) -> str | None:
     Returns:
         None, or what went wrong.
     """
-    running = Path(output).with_suffix(".running.ipynb")
+    running = temporary_name(Path(output))
     running.parent.mkdir(parents=True, exist_ok=True)
+    failed = Path(output).with_suffix(".failed.ipynb")
+    try:
+        trouble = _run(notebook, running, parameters)
+        if trouble is None:
+            os.replace(running, output)
+            failed.unlink(missing_ok=True)
+        elif running.exists():
+            os.replace(running, failed)
+            trouble += f"\nThe notebook up to there: {os.path.relpath(failed)}"
+        return trouble
+    finally:
+        running.unlink(missing_ok=True)
+
+
+def _run(notebook: str, running: Path, parameters: dict) -> str | None:
     for attempt in (1, 2):
         try:
             papermill.execute_notebook(
                 notebook, str(running), parameters, kernel_name="python3", progress_bar=False, start_timeout=120
             )
-            break
+            return None
         except papermill.PapermillExecutionError as error:
-            trouble = error.evalue
+            if error.ename in errors.NAMES:
+                return error.evalue
             if _NO_MEMORY.search(f"{error.ename}: {error.evalue}"):
-                trouble = f"memory is short; take smaller values of the parameters ({errors.shown(error.evalue, 300)})"
-            elif error.ename not in errors.NAMES:
-                trouble = (
-                    f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}\n\n{_ANSI.sub('', str(error))}"
-                )
+                return f"memory is short; take smaller values of the parameters ({errors.shown(error.evalue, 300)})"
+            return f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}\n\n{_ANSI.sub('', str(error))}"
         except DeadKernelError:
-            trouble = "the kernel died, most often for lack of memory: close other programs, or take a smaller scale"
+            return "the kernel died, most often for lack of memory: close other programs, or take a smaller scale"
         except RuntimeError as error:  # the kernel did not start: ports can collide, so once more
-            trouble = f"the kernel did not start: {error}"
-            if attempt == 1:
-                continue
-        failed = Path(output).with_suffix(".failed.ipynb")
-        if running.exists():
-            os.replace(running, failed)
-            trouble += f"\nThe notebook up to there: {os.path.relpath(failed)}"
-        return trouble
-    os.replace(running, output)
-    Path(output).with_suffix(".failed.ipynb").unlink(missing_ok=True)
+            if attempt == 2:
+                return f"the kernel did not start: {error}"
     return None
 
 

@@ -24,7 +24,7 @@ import textwrap
 import tokenize
 import types
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -217,19 +217,43 @@ def run_keys(function: Callable, settings: Iterable[dict[str, Any]]) -> list[str
     """
     common = _Collector()
     named = common.value(function, "the function of a run")
-
-    @functools.cache
-    def surroundings(imports: frozenset, packages: frozenset) -> dict[str, Any]:
-        files = reached_files(imports)
-        return {"modules": sources(files), "versions": versions(numeric_packages(files, packages))}
+    around = functools.cache(_surroundings)
 
     def key(arguments: dict[str, Any]) -> str:
         collector = common.copy()  # an argument may be a function, which brings its own texts and imports
         encoded = collector.value(arguments, "the arguments")
-        around = surroundings(frozenset(collector.imports), frozenset(collector.packages))
-        return digest({"function": named, "texts": collector.texts, "arguments": encoded, **around})
+        reached = around(frozenset(collector.imports), frozenset(collector.packages))
+        return digest({"function": named, "texts": collector.texts, "arguments": encoded, **reached})
 
     return [key(arguments) for arguments in settings]
+
+
+def _surroundings(imports: frozenset, packages: frozenset) -> dict[str, dict[str, str]]:
+    files = reached_files(imports)
+    return {"modules": sources(files), "versions": versions(numeric_packages(files, packages))}
+
+
+def surroundings(function: Callable, arguments: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What a run depends on outside itself: hashes of the modules of `lib` that it reaches, versions of packages."""
+    collector = _Collector()
+    collector.value(function, "the function of a run")
+    collector.value(arguments, "the arguments")
+    return _surroundings(frozenset(collector.imports), frozenset(collector.packages))
+
+
+def differences(expected: dict[str, dict[str, str]]) -> list[str]:
+    """What is not as `surroundings` found it in another place."""
+    files = {name: PACKAGE.parent / name for name in expected["modules"]}
+    found = sources(file for file in files.values() if file.is_file())
+    told = [name for name, value in expected["modules"].items() if found.get(name) != value]
+    for package, value in expected["versions"].items():
+        try:
+            here = versions([package])[package]
+        except PackageNotFoundError:
+            here = "is absent"
+        if here != value:
+            told.append(f"{package} {here} instead of {value}")
+    return told
 
 
 class _Collector:
@@ -336,7 +360,9 @@ def _torch_dtypes() -> tuple[type, ...]:
 
 def _is_installed(top: str) -> bool:
     """Whether a top-level module is `lib`, of the standard library or of a package; not a notebook or a script."""
-    if top == PACKAGE.name or (top in sys.stdlib_module_names and top != "__main__"):
+    if top == "__main__":  # wherever it lies: under `python -m tool` it is a file of the tool
+        return False
+    if top == PACKAGE.name or top in sys.stdlib_module_names:
         return True
     return "-packages" in (getattr(sys.modules.get(top), "__file__", None) or "")
 

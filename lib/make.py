@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import claims, gallery
+from lib import claims, clusters, gallery
 from lib.cards import Card, all_cards, check_scale, relative
 from lib.devices import resolve
 from lib.errors import PlainError, Refused, shown
-from lib.paths import sweep_temporary_files, write_atomically
+from lib.paths import locked, sweep_temporary_files, write_atomically
 from lib.records import read_json, read_ledger, read_record
 
 
@@ -31,7 +30,7 @@ class Order:
         papers: cards of the papers to make.
         scale: quick, standard or paper.
         device: cpu or cuda.
-        executor: serial, loky, dask or a scheduler's address.
+        executor: serial, loky, dask, a scheduler's address or a queue file.
         overrides: parameter values as text, by name.
     """
 
@@ -54,7 +53,7 @@ def order(papers: str, scale: str, device: str, executor: str, params: str) -> O
         papers: keys separated by spaces or commas; empty for all.
         scale: quick, standard or paper.
         device: auto, cpu or cuda.
-        executor: serial, loky, dask or a scheduler's address.
+        executor: serial, loky, dask, a scheduler's address or a queue file.
         params: `name=value` pairs separated by spaces.
 
     Raises:
@@ -75,9 +74,15 @@ def order(papers: str, scale: str, device: str, executor: str, params: str) -> O
         cards[key].parameters(scale, overrides=overrides)  # raises for what does not fit
     try:
         device = resolve(device)
-        _check_executor(executor)
     except ValueError as error:
         raise Refused(str(error)) from error
+    try:
+        clusters.check_executor(executor)
+    except Refused:
+        raise
+    except (OSError, ValueError) as error:  # no name that a file could have
+        reason = getattr(error, "strerror", None) or error
+        raise Refused(f"EXECUTOR={shown(executor)}: {reason}; use {', '.join(clusters.EXECUTORS)}") from error
     return Order([cards[key] for key in wanted], scale, device, executor, overrides)
 
 
@@ -90,21 +95,6 @@ def _split(pair: str) -> tuple[str, str]:
     return name, value
 
 
-def _check_executor(name: str) -> None:
-    if name in ("serial", "loky", "dask"):  # known without importing the modules that would execute
-        return
-    from lib.runs import check_executor
-
-    check_executor(name)
-    host, _, port = name.rpartition("://")[2].rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise Refused(
-            f"no dask scheduler answers at EXECUTOR={name} ({error}); start one with 'dask scheduler'"
-        ) from error
-
-
 def make(wanted: Order) -> bool:
     """Run every paper that is not up to date, one after another, and end with one line per paper.
 
@@ -112,32 +102,42 @@ def make(wanted: Order) -> bool:
         Whether every paper could be made.
     """
     lines, failed = [], False
-    for card in wanted.papers:
-        parameters = card.parameters(wanted.scale, wanted.device, wanted.overrides)
-        key = card.content_key(parameters)
-        folder = card.output(wanted.scale)
-        try:
-            trouble = None if is_made(card, wanted.scale, key) else _run(card, wanted, parameters, key)
-            if not trouble and wanted.publishes:
-                _publish(card, folder)
-        except (PlainError, OSError) as error:
-            trouble = str(error)
-        record, rows = read_record(folder), read_ledger(folder)
-        if not trouble and (record is None or rows is None):
-            trouble = f"{relative(folder)} holds no whole record and ledger; does the notebook end with paper.finish()?"
-        if trouble:
-            print(f"\n{card.key} failed: {trouble}\n", file=sys.stderr, flush=True)
-            lines.append(f"{card.key}: failed (see above)")
-            failed = True
-            continue
-        for name in record.get("damaged", []):
-            print(f"warning: the result {name} was damaged and has been computed again", file=sys.stderr, flush=True)
-        provisional = f" (provisional: {record['provisional']})" if record.get("provisional") else ""
-        lines.append(f"{card.key}: {claims.summary(rows)}, {_clock(record['wall_seconds'])}{provisional}")
+    with clusters.Cluster(wanted.executor) as cluster:
+        for card in wanted.papers:
+            line, made = _make_one(card, wanted, cluster)
+            lines.append(line)
+            failed |= not made
     if wanted.publishes:
         gallery.refresh()
     print("\n".join(lines), flush=True)
     return not failed
+
+
+def _make_one(card: Card, wanted: Order, cluster: clusters.Cluster) -> tuple[str, bool]:
+    """Make one paper if it is not up to date; returns the line that tells how it went, and whether it is made."""
+    parameters = card.parameters(wanted.scale, wanted.device, wanted.overrides)
+    key, folder = card.content_key(parameters), card.output(wanted.scale)
+
+    def waiting() -> None:
+        print(f"{card.key}: another make is at work on it; waiting", file=sys.stderr, flush=True)
+
+    try:
+        with locked(folder.with_name(f"{folder.name}.lock"), waiting):
+            trouble = None if is_made(card, wanted.scale, key) else _run(card, wanted, parameters, key, cluster)
+            if not trouble and wanted.publishes:
+                _publish(card, folder)
+            record, rows = read_record(folder), read_ledger(folder)
+    except (PlainError, OSError) as error:
+        trouble, record, rows = str(error), None, None
+    if not trouble and (record is None or rows is None):
+        trouble = f"{relative(folder)} holds no whole record and ledger; does the notebook end with paper.finish()?"
+    if trouble:
+        print(f"\n{card.key} failed: {trouble}\n", file=sys.stderr, flush=True)
+        return f"{card.key}: failed (see above)", False
+    for name in record.get("damaged", []):
+        print(f"warning: the result {name} was damaged and has been computed again", file=sys.stderr, flush=True)
+    provisional = f" (provisional: {record['provisional']})" if record.get("provisional") else ""
+    return f"{card.key}: {claims.summary(rows)}, {_clock(record['wall_seconds'])}{provisional}", True
 
 
 def is_made(card: Card, scale: str, key: str) -> bool:
@@ -173,7 +173,7 @@ def _publish(card: Card, folder: Path) -> None:
             other.unlink()
 
 
-def _run(card: Card, wanted: Order, parameters: dict[str, Any], key: str) -> str | None:
+def _run(card: Card, wanted: Order, parameters: dict[str, Any], key: str, cluster: clusters.Cluster) -> str | None:
     """Execute one notebook while showing how far it is; returns what went wrong."""
     folder = card.output(wanted.scale)
     sweep_temporary_files(folder)
@@ -189,7 +189,7 @@ def _run(card: Card, wanted: Order, parameters: dict[str, Any], key: str) -> str
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+") as answer:
         status = Path(scratch) / "status.json"
         variables = {
-            "EXECUTOR": wanted.executor,
+            "EXECUTOR": cluster.address(),
             "PAPERS_KEY": key,
             "PAPERS_STATUS": str(status),
             "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one that the user has installed elsewhere
@@ -284,21 +284,23 @@ def verify(wanted: Order) -> bool:
     """
     if not wanted.publishes:
         raise Refused("verify compares with the figures of record: it takes --scale standard only, and no --params")
-    agrees = True
-    for card in wanted.papers:
-        parameters = card.parameters(wanted.scale, wanted.device)
-        trouble = _run(card, wanted, parameters, card.content_key(parameters))
-        committed, fresh = read_ledger(card.committed), read_ledger(card.output(wanted.scale))
-        if trouble or committed is None or fresh is None:
-            told = [trouble or f"{relative(card.committed)} holds no whole claims.json; run make figures first"]
-        else:
-            told = claims.deviations(committed, fresh)
-        print(
-            f"{card.key}: " + ("agrees with what is committed" if not told else "DIFFERS\n  " + "\n  ".join(told)),
-            flush=True,
-        )
-        agrees &= not told
-    return agrees
+    with clusters.Cluster(wanted.executor) as cluster:
+        return all([_agrees(card, wanted, cluster) for card in wanted.papers])  # a list: all of them are told
+
+
+def _agrees(card: Card, wanted: Order, cluster: clusters.Cluster) -> bool:
+    parameters = card.parameters(wanted.scale, wanted.device)
+    trouble = _run(card, wanted, parameters, card.content_key(parameters), cluster)
+    committed, fresh = read_ledger(card.committed), read_ledger(card.output(wanted.scale))
+    if trouble or committed is None or fresh is None:
+        told = [trouble or f"{relative(card.committed)} holds no whole claims.json; run make figures first"]
+    else:
+        told = claims.deviations(committed, fresh)
+    print(
+        f"{card.key}: " + ("agrees with what is committed" if not told else "DIFFERS\n  " + "\n  ".join(told)),
+        flush=True,
+    )
+    return not told
 
 
 def stale(cards: Sequence[Card]) -> list[str]:

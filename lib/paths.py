@@ -1,10 +1,13 @@
 """Where things are, whatever the working directory; and the one way in which files are written."""
 
 import contextlib
+import fcntl
 import os
+import re
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lib.errors import CannotWrite
@@ -18,6 +21,13 @@ CATALOGUE = NOTEBOOKS / "catalogue.csv"
 BUILD = Path(os.environ.get("PAPERS_BUILD", ROOT / "build")).resolve()
 
 _TEMPORARY = ".tmp-"
+_HOST = re.sub("[^A-Za-z0-9.]", "_", socket.gethostname())
+_DAY = 86_400.0  # seconds
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside a path that tells who writes there: a process of a machine, for the folder may be shared by several."""
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{_HOST}-{path.name}")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -33,7 +43,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         CannotWrite: the disk is full or the folder cannot be written; the target is untouched and no temporary file is left.
     """
     content = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -53,11 +63,18 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def sweep_temporary_files(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder; those of living processes stay."""
+    """Remove the temporary files that killed processes left in a folder.
+
+    Those of living processes stay, and so do those of other machines until they are a day old.
+    """
     for temporary in folder.glob(f"{_TEMPORARY}*"):
-        pid = temporary.name.removeprefix(_TEMPORARY).split("-")[0]
-        if not pid.isdigit() or not _is_alive(int(pid)):
-            with contextlib.suppress(OSError):
+        pid, host, *_ = [*temporary.name.removeprefix(_TEMPORARY).split("-"), ""]
+        with contextlib.suppress(OSError):
+            if host == _HOST:
+                abandoned = not (pid.isdigit() and _is_alive(int(pid)))
+            else:
+                abandoned = time.time() - temporary.stat().st_mtime > _DAY
+            if abandoned:
                 temporary.unlink()
 
 
@@ -68,7 +85,43 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError, IndexError):  # on Linux: one that has ended, and that nobody has asked for since
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keep other processes out while the block runs; the lock of a killed process is free at once.
+
+    Args:
+        path: of the file that stands for the lock; it is there while somebody holds it.
+        waiting: called once when another process has the lock.
+
+    Raises:
+        CannotWrite: the file cannot be made.
+    """
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "w")  # noqa: SIM115
+        except OSError as error:
+            raise CannotWrite(f"could not write {path} ({error.strerror})") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # Whoever had the lock has removed the file: then this one has the lock of a file that nobody else can find.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            break
+        file.close()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        file.close()
 
 
 @contextlib.contextmanager

@@ -7,12 +7,11 @@ whatever is interrupted goes on where it stopped.
 Every run uses one thread, whoever executes it: the same bits come from one process, from many, and from a cluster.
 """
 
+import atexit
 import contextlib
-import functools
 import hashlib
 import json
 import os
-import re
 import resource
 import sys
 import tempfile
@@ -30,13 +29,14 @@ from safetensors.numpy import load as _decode
 from safetensors.numpy import save as _encode
 from tqdm.auto import tqdm
 
-from lib import keys, progress
-from lib.errors import PlainError, WorkerKilled
+from lib import clusters, keys, progress
+from lib.errors import CannotWrite, PlainError, Refused, WorkerKilled
 from lib.paths import BUILD, end_with_parent, environment, sweep_temporary_files, write_atomically
 
 Result = dict[str, np.ndarray]
 RESULTS = BUILD / "results"
-EXECUTORS = ("serial", "loky", "dask")
+
+DESERTED_SECONDS = 60.0  # how long a cluster that has lost its last worker is waited for
 
 _MAGIC = b"lib.runs 1\n"  # first line of a result file; a later format gets another number
 
@@ -68,9 +68,10 @@ def sweep(function: Callable[..., dict], settings: list[dict[str, Any]], title: 
     Raises:
         RunFailed: a run raised. Runs that were finished are kept.
         PlainError: a dataset is absent, the disk is full, or a worker was killed; finished runs are kept here, too.
-        ValueError: the environment variable `EXECUTOR` names no executor.
+        Refused: the environment variable `EXECUTOR` names no executor.
     """
-    execute = _executor(os.environ.get("EXECUTOR") or "loky")
+    executor = os.environ.get("EXECUTOR") or "loky"
+    clusters.check_executor(executor)
     sweep_temporary_files(RESULTS)
     paths = [RESULTS / f"{function.__name__}-{key[:24]}.run" for key in keys.run_keys(function, settings)]
     found = {path: _load_or_warn(path) for path in dict.fromkeys(paths)}
@@ -80,10 +81,9 @@ def sweep(function: Callable[..., dict], settings: list[dict[str, Any]], title: 
     if missing:
         title = title or function.__name__
         with _watched(title, len(missing)) as (folder, advance):
-            for path, result, cost in execute(
-                [(function, setting, str(path), folder) for path, setting in missing.items()]
-            ):
-                if not Path(path).exists():  # the worker wrote to a disk of its own
+            jobs = [(function, setting, str(path), folder) for path, setting in missing.items()]
+            for path, result, cost in _execute(jobs, executor):
+                if not Path(path).exists():  # the worker has another disk, or could not write to this one
                     _save(Path(path), result, cost)
                 found[Path(path)] = result
                 _count(Path(path), cost, computed=True)
@@ -150,7 +150,6 @@ def _compute(function: Callable[..., dict], setting: dict[str, Any], path: str, 
     import torch  # here: who only asks whether results are present need not wait for it
 
     start = time.perf_counter()
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with environment(PAPERS_PROGRESS=progress_folder):
@@ -161,14 +160,17 @@ def _compute(function: Callable[..., dict], setting: dict[str, Any], path: str, 
     except Exception as error:
         told = ", ".join(f"{name}={value!r}" for name, value in setting.items())
         raise RunFailed(f"{function.__name__}({told}) raised {type(error).__name__}: {error}") from error
-    finally:
-        torch.set_num_threads(threads)
     for name, value in result.items():
         if value.dtype.kind not in "biuf":
             raise RunFailed(
                 f"{function.__name__} returned {name!r} of type {value.dtype}; return arrays and numbers only"
             )
     cost = {"seconds": round(time.perf_counter() - start, 3), "peak_memory_bytes": peak_memory_bytes()}
+    return path, result, cost
+
+
+def _compute_and_save(*job: Any) -> Outcome:
+    path, result, cost = _compute(*job)
     _save(Path(path), result, cost)
     return path, result, cost
 
@@ -178,32 +180,25 @@ def _compute(function: Callable[..., dict], setting: dict[str, Any], path: str, 
 Jobs = list[tuple[Callable[..., dict], dict[str, Any], str, str]]  # function, setting, path, folder for progress
 
 
-def _executor(name: str) -> Callable[[Jobs], Iterator[Outcome]]:
-    check_executor(name)
-    return {"serial": _serial, "loky": _loky}.get(name, lambda jobs: _dask(jobs, name))
-
-
-def check_executor(name: str) -> None:
-    """Refuse an executor that does not exist.
-
-    Raises:
-        ValueError: the name is neither an executor nor the address of a scheduler (`host:port`, `tcp://host:port`).
-    """
-    if name not in EXECUTORS and not re.fullmatch(r"([a-z]+://)?[A-Za-z0-9_.\-\[\]:]+:[0-9]{1,5}", name):
-        raise ValueError(
-            f"EXECUTOR={name!r} is unknown; use {', '.join(EXECUTORS)}, or the address of a running dask scheduler (tcp://host:port)"
-        )
+def _execute(jobs: Jobs, executor: str) -> Iterator[Outcome]:
+    """Compute the jobs, each as soon as there is a process for it, in any order."""
+    if executor == "serial" or (executor == "loky" and min(len(jobs), joblib.cpu_count()) == 1):
+        return _serial(jobs)
+    return _loky(jobs) if executor == "loky" else _dask(jobs, executor)
 
 
 def _serial(jobs: Jobs) -> Iterator[Outcome]:
-    yield from (_compute(*job) for job in jobs)
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield from (_compute_and_save(*job) for job in jobs)
+    finally:
+        torch.set_num_threads(threads)  # this process goes on with other things
 
 
 def _loky(jobs: Jobs) -> Iterator[Outcome]:
     workers = min(len(jobs), joblib.cpu_count())
-    if workers == 1:
-        yield from _serial(jobs)
-        return
     # Loky replaces a worker whose memory has grown, and says so; nothing is lost by it.
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     try:
@@ -211,7 +206,7 @@ def _loky(jobs: Jobs) -> Iterator[Outcome]:
         ending = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
         with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, **ending):
             yield from joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")(
-                joblib.delayed(_compute)(*job) for job in jobs
+                joblib.delayed(_compute_and_save)(*job) for job in jobs
             )
     except TerminatedWorkerError as error:
         raise WorkerKilled(
@@ -220,20 +215,74 @@ def _loky(jobs: Jobs) -> Iterator[Outcome]:
         ) from error
 
 
-def _dask(jobs: Jobs, name: str) -> Iterator[Outcome]:
+def _dask(jobs: Jobs, executor: str) -> Iterator[Outcome]:
     from distributed import as_completed
+    from distributed.client import FutureCancelledError
+    from distributed.scheduler import KilledWorker
 
-    client = _dask_client(name)
-    futures = [client.submit(_compute, *job, pure=False) for job in jobs]
-    yield from (result for _, result in as_completed(futures, with_results=True))
+    RESULTS.mkdir(parents=True, exist_ok=True)  # workers that see the folder write to it
+    client = _client(executor)
+    try:
+        # Not pure: dask must not take a result from its own memory by the names of the arguments.
+        futures = [client.submit(_compute_there, keys.surroundings(*job[:2]), *job, pure=False) for job in jobs]
+        arrivals, left, attended = as_completed(futures), len(futures), None
+        while left:
+            for future in arrivals.next_batch(block=False):
+                left -= 1
+                yield future.result()
+            time.sleep(0.02)
+            if client.scheduler_info(n_workers=1)["workers"]:
+                attended = time.monotonic()
+            elif attended is not None and time.monotonic() - attended > DESERTED_SECONDS:
+                raise WorkerKilled(
+                    "all dask workers are gone, perhaps because their jobs reached the walltime; "
+                    "finished runs are kept: start again to go on"
+                )
+    except KilledWorker as error:
+        raise WorkerKilled(
+            "a run was given up: each of the dask workers that tried it was killed, most often for lack of memory; "
+            "finished runs are kept: give the workers more memory and start again to go on"
+        ) from error
+    except (FutureCancelledError, OSError, TimeoutError) as error:
+        if isinstance(error, PlainError):
+            raise
+        close_clients()
+        raise WorkerKilled(
+            f"the dask scheduler of EXECUTOR={executor} is gone; finished runs are kept: start it again to go on"
+        ) from error
 
 
-@functools.cache  # one cluster for all sweeps of a notebook: starting one takes seconds; it ends with the process
-def _dask_client(name: str) -> Any:
-    from distributed import Client
+def _compute_there(expected: dict[str, dict[str, str]], *job: Any) -> Outcome:
+    """Compute a job on a worker that may be another machine, and write its result where the folder is shared."""
+    if different := keys.differences(expected):
+        raise Refused(
+            f"the dask worker has other code or packages than this process ({', '.join(different)}); "
+            "give both the same checkout and environment"
+        )
+    path, result, cost = _compute(*job)
+    if Path(path).parent.is_dir():
+        with contextlib.suppress(CannotWrite):  # the result is sent back in any case
+            _save(Path(path), result, cost)
+    return path, result, cost
 
-    local = {"n_workers": joblib.cpu_count(), "threads_per_worker": 1, "dashboard_address": None}
-    return Client(**local) if name == "dask" else Client(name, timeout="20s")
+
+_clients: dict[
+    str, tuple[Any, contextlib.ExitStack]
+] = {}  # one for all sweeps of a notebook: starting one takes seconds
+
+
+def _client(executor: str) -> Any:
+    if executor not in _clients:
+        stack = contextlib.ExitStack()
+        _clients[executor] = stack.enter_context(clusters.client(executor)), stack
+    return _clients[executor][0]
+
+
+@atexit.register
+def close_clients() -> None:
+    """Leave the dask clusters that sweeps of this process have used, and stop those that were started for it."""
+    while _clients:
+        _clients.popitem()[1][1].close()
 
 
 @contextlib.contextmanager

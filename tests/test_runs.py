@@ -1,6 +1,7 @@
 """Results are computed once, by whoever; nothing that is damaged is believed."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from lib import runs
 from lib.errors import CannotWrite
+from lib.paths import temporary_name
 
 
 def count(seed, folder, size=3):
@@ -123,15 +125,16 @@ def test_results_that_are_not_numbers_are_refused():
 
 
 def test_temporary_files_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path: Path, store: Path):
-    import os
-
     store.mkdir()
-    dead, alive = store / ".tmp-999999999-x.run", store / f".tmp-{os.getppid()}-y.run"
-    dead.touch()
-    alive.touch()
+    mine = temporary_name(store / "x.run").name
+    dead, alive = (store / mine.replace(str(os.getpid()), str(pid)) for pid in (999999999, os.getppid()))
+    of_another_machine, abandoned = store / ".tmp-999999999-other-x.run", store / ".tmp-999999999-other-y.run"
+    for file in (dead, alive, of_another_machine, abandoned):
+        file.touch()
+    os.utime(abandoned, (0, 0))
     runs.run(count, seed=1, folder=str(tmp_path))
-    assert not dead.exists()
-    assert alive.exists()
+    assert not dead.exists() and not abandoned.exists()
+    assert alive.exists() and of_another_machine.exists()
 
 
 def test_an_unknown_executor_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
