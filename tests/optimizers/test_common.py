@@ -333,3 +333,14 @@ def test_a_refused_group_leaves_the_optimizer_as_it_was(name: str) -> None:
     with pytest.raises(ValueError, match="lr must be"):
         optimizer.add_param_group({"params": [Parameter(torch.zeros(N_OUT, N_IN))], "lr": -1.0})
     assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "Armijo"])  # it decides by the loss's value
+def test_a_step_stays_on_the_device_of_the_parameters(name: str) -> None:
+    """On the device "meta", which computes shapes and devices only and refuses to meet the CPU, as a GPU would."""
+    W = Parameter(torch.zeros(2, N_OUT, N_IN, device="meta"))
+    optimizer = make(name, [W])
+    for _ in range(3):
+        descend(optimizer, lambda: W.square().sum((-2, -1)))
+    kept = [value for key, value in optimizer.state[W].items() if isinstance(value, Tensor) and key != "step"]
+    assert {value.device.type for value in [W, *kept]} == {"meta"}
