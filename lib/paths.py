@@ -55,11 +55,13 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            advice = ": free some space there, or name another folder with PAPERS_BUILD"
-            raise CannotWrite(
-                f"could not write {path} ({error.strerror}){advice if path.is_relative_to(BUILD) else ''}"
-            ) from error
+            raise CannotWrite(f"could not write {path} ({error.strerror}){_advice(path)}") from error
         raise
+
+
+def _advice(path: Path) -> str:
+    inside = path.is_relative_to(BUILD)
+    return ": free some space there, or name another folder with PAPERS_BUILD" if inside else ""
 
 
 def sweep_temporary_files(folder: Path) -> None:
@@ -106,7 +108,7 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = open(path, "w")  # noqa: SIM115
         except OSError as error:
-            raise CannotWrite(f"could not write {path} ({error.strerror})") from error
+            raise CannotWrite(f"could not write {path} ({error.strerror}){_advice(path)}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

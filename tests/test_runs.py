@@ -86,7 +86,11 @@ def damage_empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_foreign, damage_empty])
+def damage_version(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"lib.runs 1", b"lib.runs 2", 1))
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_foreign, damage_empty, damage_version])
 def test_a_damaged_result_is_computed_again_with_a_warning(damage, tmp_path: Path, store: Path):
     whole = runs.run(count, seed=1, folder=str(tmp_path))
     (path,) = store.glob("*.run")
