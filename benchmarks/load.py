@@ -1,0 +1,206 @@
+"""Where the time goes: each paper's training loop beside the machine's matrix products, the store, and the command line.
+
+    python benchmarks/load.py                # everything: some ten minutes
+    python benchmarks/load.py KEY …          # the training loops of these papers alone, and no file
+
+One thread, processor time. A paper's training loop is the longest run of its notebook at quick scale. It is run again as it
+is, with all its seeds stacked, and with the first seed alone. A step is one evaluation of gradients by PyTorch; loops that
+have their gradients in closed form have none, and their rows tell the time of the whole run. Operations are those of matrix
+products and convolutions, forward and backward, as `torch.utils.flop_counter` counts them; the ceiling is a product of two
+1024 × 1024 matrices in float32, measured on the same machine just before. Writes `load.csv`.
+"""
+
+import os
+
+os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "EXECUTOR": "serial"}
+
+import contextlib
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).parent
+N_RESULTS = 10_000
+
+
+def ceiling() -> float:
+    """Floating-point operations per second of a large matrix product."""
+    a = torch.randn(1024, 1024)
+    a @ a
+    start, n = time.process_time(), 20
+    for _ in range(n):
+        a @ a
+    return n * 2 * 1024**3 / (time.process_time() - start)
+
+
+# -- training loops -----------------------------------------------------------------------------------------------------
+
+
+def runs_of(notebook: Path) -> list[tuple[Callable, dict[str, Any], float]]:
+    """Run a notebook's code as it is; returns every run that it asks for, with the seconds that it took."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from lib import cards, keys, runs
+
+    found, sweep = [], runs.sweep
+
+    def spied(function: Callable, settings: list[dict], title: str | None = None) -> list:
+        results = sweep(function, settings, title)
+        for setting, key in zip(settings, keys.run_keys(function, settings), strict=True):
+            cost = runs._cost(runs.RESULTS / f"{function.__name__}-{key[:24]}.run")
+            found.append((function, setting, cost["seconds"]))
+        return results
+
+    runs.sweep = spied
+    shell = InteractiveShell.instance()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        for source, _ in cards.code_cells(cards.read_notebook(notebook)):
+            shell.run_cell(source, store_history=True).raise_error()
+    return found
+
+
+@contextlib.contextmanager
+def steps_counted() -> Iterator[list[int]]:
+    """Counts evaluations of gradients while the block runs."""
+    count = [0]
+    originals = {name: getattr(torch.autograd, name) for name in ("backward", "grad")}
+
+    def counted(original: Callable) -> Callable:
+        def call(*arguments: Any, **options: Any) -> Any:
+            count[0] += 1
+            return original(*arguments, **options)
+
+        return call
+
+    for name, original in originals.items():
+        setattr(torch.autograd, name, counted(original))
+    try:
+        yield count
+    finally:
+        for name, original in originals.items():
+            setattr(torch.autograd, name, original)
+
+
+def seconds(function: Callable, setting: dict[str, Any]) -> float:
+    start = time.process_time()
+    function(**setting)
+    return time.process_time() - start
+
+
+def loop_of(key: str) -> dict[str, Any]:
+    """One row of the table; to be called in a process of its own."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lib import cards
+
+    torch.set_num_threads(1)
+    function, setting, _ = max(runs_of(cards.all_cards()[key].notebook), key=lambda run: run[2])
+    seeds = setting.get("seeds")
+    with steps_counted() as steps:
+        stacked = seconds(function, setting)
+    row: dict[str, Any] = {"paper": key, "run": function.__name__, "seeds": len(seeds) if seeds else 1}
+    row |= {"steps": steps[0], "seconds": round(stacked, 2)}
+    n = max(steps[0], 1)
+    row["ms per step and seed, stacked"] = round(1e3 * stacked / n / row["seeds"], 3)
+    if seeds:
+        row["ms per step, solo"] = round(1e3 * seconds(function, setting | {"seeds": seeds[:1]}) / n, 3)
+    with FlopCounterMode(display=False) as counter:
+        function(**setting)
+    rate, most = counter.get_total_flops() / stacked, ceiling()
+    row |= {"GFLOP/s": round(rate / 1e9, 1), "of the ceiling": round(rate / most, 3)}
+    return row
+
+
+def loops(wanted: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for key in wanted:
+        done = subprocess.run([sys.executable, __file__, "--one", key], capture_output=True, text=True)
+        if done.returncode:
+            print(f"{key}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+            continue
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return rows
+
+
+# -- the store and the command line -------------------------------------------------------------------------------------
+
+
+def small(number: int) -> dict[str, int]:
+    """A run that takes no time."""
+    return {"number": number}
+
+
+def store() -> list[dict[str, Any]]:
+    """Cost of a small result, per result."""
+    from lib import runs
+
+    with tempfile.TemporaryDirectory() as folder:
+        runs.RESULTS = Path(folder)
+        rows = []
+        for what in ("write", "look up"):
+            start = time.perf_counter()
+            runs.sweep(small, [{"number": number} for number in range(N_RESULTS)])
+            passed = (time.perf_counter() - start) / N_RESULTS
+            rows.append({"what": f"{what} one of {N_RESULTS:,} small results", "ms": round(1e3 * passed, 3)})
+    return rows
+
+
+def command_line() -> list[dict[str, Any]]:
+    """Wall time of commands that train nothing, the best of three."""
+    from lib import cards
+
+    n_papers = len(cards.all_cards())
+    tried = {
+        "start of the command line": ["figures", "--paper", "nobody"],
+        f"make check, {n_papers} papers": ["check"],
+        f"make figures with nothing to do, {n_papers} papers": ["figures"],
+    }
+    rows = []
+    for what, arguments in tried.items():
+        if arguments == ["figures"] and not all(
+            (c.output("standard") / "record.json").exists() for c in cards.all_cards().values()
+        ):
+            print("not every paper is made here: make figures has something to do, and is left out", file=sys.stderr)
+            continue
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "lib", *arguments], capture_output=True, cwd=HERE.parent)
+            times.append(time.perf_counter() - start)
+        rows.append({"what": what, "ms": round(1e3 * min(times))})
+    return rows
+
+
+def main() -> None:
+    """Measures, prints and writes the tables."""
+    from lib import cards
+
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(loop_of(sys.argv[2])))
+        return
+    print(f"ceiling: {ceiling() / 1e9:.0f} GFLOP/s, one thread, float32")
+    if len(sys.argv) > 1:
+        loops(sys.argv[1:])
+        return
+    other = store() + command_line()
+    for row in other:
+        print(f"{row['what']}: {row['ms']} ms", flush=True)
+    rows = loops(list(cards.all_cards())) + other
+    fields = list(dict.fromkeys(name for row in rows for name in row))
+    with open(HERE / "load.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
