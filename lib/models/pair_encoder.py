@@ -3,9 +3,11 @@ r"""One transformer encoder layer that reads a pair of residues and answers at t
     u = e_b + W_O Σ_{t ∈ {a, b}} softmax_t(q_b · k_t / √size) v_t,      q, k, v = W_Q e, W_K e, W_V e   (head by head)
     h = norm(u),      g = norm(h + W_2 relu(W_1 h)),      logits = W_U g
 
-with biases everywhere, as `torch.nn.TransformerEncoderLayer` has by default (norms after the sums), without dropout and
-without positions. Queries, keys and values therefore depend on the residue alone: they are computed once per residue, not
-once per pair, and only the second token goes through the rest, for nobody reads the first one's output.
+with biases everywhere, as `torch.nn.TransformerEncoderLayer` has by default (norms after the sums), and without positions.
+Dropout, if asked for, is where that layer has it: on the attention, on W_O's output, after the relu, on W_2's output.
+
+Queries, keys and values depend on the residue alone: they are computed once per residue, not once per pair, and only the
+second token goes through the rest, for nobody reads the first one's output.
 
 | symbol         | code                    | shape                                        |
 |----------------|-------------------------|----------------------------------------------|
@@ -82,19 +84,42 @@ class PairEncoder(nn.Module):
         for name, value in (("scale 1", 1.0), ("shift 1", 0.0), ("scale 2", 1.0), ("shift 2", 0.0)):
             self.norms[name] = nn.Parameter(torch.full((len(seeds), 1, width), value))
 
-    def forward(self, pairs: Pairs) -> Float[Tensor, "seed n p"]:
-        """Logits of every pair."""
+    def forward(
+        self, pairs: Pairs, dropout: float = 0.0, generators: Sequence[torch.Generator] = ()
+    ) -> Float[Tensor, "seed n p"]:
+        """Logits of every pair.
+
+        Args:
+            pairs: Of every seed.
+            dropout: Share of entries set to zero, in [0, 1); the others are scaled up.
+            generators: One per seed, to draw these entries from.
+
+        Raises:
+            ValueError: A share outside [0, 1), or too few generators to draw from.
+        """
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; it must lie in [0, 1)")
+        if dropout and len(generators) != len(pairs.ys):
+            raise ValueError(f"generators has {len(generators)} entries; dropout needs one per seed, {len(pairs.ys)}")
+
+        def drop(xs: Tensor) -> Tensor:
+            if not dropout:
+                return xs
+            kept = torch.stack([torch.rand(xs.shape[1:], generator=g) for g in generators]) >= dropout
+            return xs * (kept.to(xs) / (1 - dropout))
+
         e = self.weights["embedding"]
-        n_seeds, modulus, width = e.shape
+        n_seeds, _, width = e.shape
         q, k, v = self._linear("attention", e).unflatten(-1, (3, self.n_heads, -1)).unbind(2)
         # Scores of all p² pairs of residues, then those of the pairs asked for: (seed, head, query, key).
         scores = torch.einsum("sbhd,sahd->shba", q, k) * (width // self.n_heads) ** -0.5
         seed = torch.arange(n_seeds, device=e.device)[:, None]
         to_a, to_b = (scores[seed, :, pairs.b, token] for token in (pairs.a, pairs.b))
         on_a = torch.sigmoid(to_a - to_b)[..., None]  # a softmax of two
-        mixed = on_a * v[seed, pairs.a] + (1 - on_a) * v[seed, pairs.b]
-        hs = self._norm(1, e[seed, pairs.b] + self._linear("output", mixed.flatten(2)))
-        hs = self._norm(2, hs + self._linear("down", torch.relu(self._linear("up", hs))))
+        on_a, on_b = drop(torch.stack([on_a, 1 - on_a], -1)).unbind(-1)
+        mixed = on_a * v[seed, pairs.a] + on_b * v[seed, pairs.b]
+        hs = self._norm(1, e[seed, pairs.b] + drop(self._linear("output", mixed.flatten(2))))
+        hs = self._norm(2, hs + drop(self._linear("down", drop(torch.relu(self._linear("up", hs))))))
         return self._linear("unembedding", hs)
 
     def _linear(self, name: str, xs: Float[Tensor, "seed n n_in"]) -> Float[Tensor, "seed n n_out"]:

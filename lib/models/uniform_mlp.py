@@ -1,4 +1,4 @@
-r"""Multilayer perceptron as `torch.nn.Linear` starts it, with or without biases, stacked; reads vectors or pairs of residues.
+r"""Multilayer perceptron as `torch.nn.Linear` starts it, with or without biases, stacked; reads vectors or residues.
 
     f(x) = W_L φ(… φ(W_1 x + b_1) …) + b_L,        φ(z) = max(z, 0);        all entries start uniform on ±1/√in
 
@@ -10,7 +10,7 @@ r"""Multilayer perceptron as `torch.nn.Linear` starts it, with or without biases
 
 On pairs W_1 x is W_1[:, a] + W_1[:, p + b]: two columns are gathered and added, and nothing is multiplied by zero.
 
-Source: Prieto et al. 2025, arXiv 2501.04697 (two hidden layers of 200, without biases on pairs of residues); the start is PyTorch's.
+Source: Prieto et al. 2025, arXiv 2501.04697 (two hidden layers of 200, no biases for residues); the start is PyTorch's.
 """
 
 from collections.abc import Sequence
@@ -96,4 +96,22 @@ def read_pairs(W: Float[Tensor, "*stack out d"], pairs: Pairs) -> Float[Tensor, 
     columns = torch.stack([pairs.a, pairs.b + n_in // 2], -1).expand(*stack, -1, -1).reshape(n_members, -1)
     rows = columns + n_in * torch.arange(n_members, device=W.device)[:, None]
     table = W.mT.reshape(-1, n_out)
-    return F.embedding_bag(rows.reshape(-1, 2), table, mode="sum").reshape(*stack, -1, n_out)
+    return _SumOfRows.apply(table, rows.reshape(-1, 2)).reshape(*stack, -1, n_out)
+
+
+class _SumOfRows(torch.autograd.Function):
+    """`embedding_bag`, with a backward pass that adds rows where they belong: several times as fast as the stock one."""
+
+    @staticmethod
+    def forward(ctx, table: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = table.shape
+        return F.embedding_bag(rows, table, mode="sum")
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        slopes = upstream.new_zeros(ctx.shape)
+        for column in rows.unbind(-1):
+            slopes.index_add_(0, column, upstream)
+        return slopes, None

@@ -6,8 +6,8 @@ per weight matrix w, then any optimizer. Along w a homogeneous network only scal
 lowering the loss out of the gradient. It is still a descent direction: ⟨g, g_⊥⟩ = ‖g_⊥‖² ≥ 0. Plain descent on g_⊥ with
 learning rate η obeys Pythagoras, ‖w'‖² = ‖w‖² + η² ‖g‖²: norms still grow, by the length of the path alone.
 
-Source: Prieto et al. 2025, arXiv 2501.04697, Section 5; rescaling to the gradient's own length is in the authors' code and not in
-the formula of the paper.
+Source: Prieto et al. 2025, arXiv 2501.04697, Section 5; rescaling to the gradient's own length is in the authors' code and
+not in the formula of the paper.
 
 | paper       | code                                       |
 |-------------|--------------------------------------------|

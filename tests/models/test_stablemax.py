@@ -31,6 +31,16 @@ def test_the_cross_entropy_is_minus_the_log_probability_and_broadcasts():
     torch.testing.assert_close(stablemax_cross_entropy(z, ys), -picked)
 
 
+def test_the_gradient_by_hand_is_autograd_s():
+    z, ys = drawn(3, 2, 20, 5, scale=3.0).requires_grad_(), torch.arange(40).reshape(2, 20) % 5
+    upstream = drawn(3, 2, 20)
+    by_hand = torch.autograd.grad(stablemax_cross_entropy(z, ys), z, upstream)
+    picked = log_stablemax(z).gather(-1, ys.expand(3, 2, 20)[..., None])[..., 0]
+    torch.testing.assert_close(by_hand, torch.autograd.grad(-picked, z, upstream))
+    single = z.detach().float().requires_grad_()
+    assert torch.autograd.grad(stablemax_cross_entropy(single, ys).sum(), single)[0].dtype == torch.float32
+
+
 def test_gradients_are_finite_everywhere_also_where_a_branch_would_divide_by_zero():
     z = torch.tensor([[1.0, -1.0, 0.0, 1e6, -1e6]], requires_grad=True)
     stablemax_cross_entropy(z, torch.tensor([0])).sum().backward()

@@ -95,5 +95,5 @@ def test_a_gradient_along_the_weights_moves_nothing():
 
 
 def test_weight_decay_is_refused():
-    with pytest.raises(ValueError, match="weight_decay must be 0, got 0.1"):
+    with pytest.raises(ValueError, match=r"weight_decay must be 0, got 0\.1"):
         PerpGrad([Parameter(torch.ones(2, 2))], torch.optim.AdamW, 0.1, weight_decay=0.1)
