@@ -23,7 +23,7 @@ help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo
 	@echo "figures takes SCALE=quick|standard|paper, PAPER='key ...', DEVICE=auto|cpu|cuda,"
-	@echo "EXECUTOR=serial|loky|dask|tcp://host:port and, for a trial, PARAMS='name=value ...'."
+	@echo "EXECUTOR=serial|loky|dask|tcp://host:port|FILE.yml and, for a trial, PARAMS='name=value ...'."
 
 env: .venv/complete  ## make the environment (.venv) from requirements.lock
 
