@@ -14,6 +14,7 @@ it holds are options of that system's class in dask-jobqueue (`queue`, `account`
 """
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -36,14 +37,26 @@ SYSTEMS = {
 ANSWER_SECONDS = 20  # how long a scheduler may take to answer
 
 
+def check_name(name: str) -> None:
+    """Refuse a word that names no executor, without a look at what it names.
+
+    Raises:
+        Refused: the sentence says what there is.
+    """
+    if not (name in EXECUTORS or _is_queue_file(name) or _is_address(name)):
+        raise Refused(
+            f"EXECUTOR={shown(name)} is unknown; use {', '.join(EXECUTORS)}, the address of a running dask scheduler "
+            "(tcp://host:port), or a file that describes a batch queue (cluster/slurm.yml)"
+        )
+
+
 def check_executor(name: str) -> None:
     """Refuse an executor that does not exist, a scheduler that does not answer, and a queue file that is wrong.
 
     Raises:
         Refused: the sentence says what would be right.
     """
-    if name in EXECUTORS:
-        return
+    check_name(name)
     if _is_queue_file(name):
         read_queue(_queue_file(name))
     elif _is_address(name):
@@ -54,11 +67,6 @@ def check_executor(name: str) -> None:
             raise Refused(
                 f"no dask scheduler answers at EXECUTOR={name} ({error}); start one with 'dask scheduler'"
             ) from error
-    else:
-        raise Refused(
-            f"EXECUTOR={shown(name)} is unknown; use {', '.join(EXECUTORS)}, the address of a running dask scheduler "
-            "(tcp://host:port), or a file that describes a batch queue (cluster/slurm.yml)"
-        )
 
 
 def _is_queue_file(name: str) -> bool:
@@ -67,7 +75,7 @@ def _is_queue_file(name: str) -> bool:
 
 def _queue_file(name: str) -> Path:
     """Notebooks run in their own folder, and the file is named as seen from the project's root."""
-    return Path(name) if Path(name).exists() else ROOT / name
+    return Path(name) if os.path.exists(name) else ROOT / name  # pathlib raises for names that no file could have
 
 
 def _is_address(name: str) -> bool:

@@ -205,44 +205,46 @@ def run_key(function: Callable, arguments: dict[str, Any]) -> str:
 
 
 def run_keys(function: Callable, settings: Iterable[dict[str, Any]]) -> list[str]:
-    """Content keys of a function's runs; what they have in common is gathered once.
+    """Content keys of a function's runs. See `run_contents`."""
+    return [key for key, _ in run_contents(function, settings)]
+
+
+Surroundings = dict[str, dict[str, str]]
+
+
+def run_contents(function: Callable, settings: Iterable[dict[str, Any]]) -> list[tuple[str, Surroundings]]:
+    """Content keys of a function's runs, and what of it lies outside the notebook; common parts are gathered once.
 
     Args:
         function: a function of a notebook or of `lib`.
         settings: per run its arguments: numbers, strings, booleans, None, lists, tuples and dictionaries of these, and
             classes or functions of installed packages or of `lib` (also wrapped in `functools.partial`).
 
+    Returns:
+        Per run its key and its surroundings: hashes of the modules of `lib` that it reaches, and versions of packages.
+
     Raises:
         TypeError: an argument, or something that the function reads, has no content that could be hashed.
     """
     common = _Collector()
     named = common.value(function, "the function of a run")
-    around = functools.cache(_surroundings)
 
-    def key(arguments: dict[str, Any]) -> str:
+    @functools.cache
+    def surroundings(imports: frozenset, packages: frozenset) -> Surroundings:
+        files = reached_files(imports)
+        return {"modules": sources(files), "versions": versions(numeric_packages(files, packages))}
+
+    def content(arguments: dict[str, Any]) -> tuple[str, Surroundings]:
         collector = common.copy()  # an argument may be a function, which brings its own texts and imports
         encoded = collector.value(arguments, "the arguments")
-        reached = around(frozenset(collector.imports), frozenset(collector.packages))
-        return digest({"function": named, "texts": collector.texts, "arguments": encoded, **reached})
+        around = surroundings(frozenset(collector.imports), frozenset(collector.packages))
+        return digest({"function": named, "texts": collector.texts, "arguments": encoded, **around}), around
 
-    return [key(arguments) for arguments in settings]
-
-
-def _surroundings(imports: frozenset, packages: frozenset) -> dict[str, dict[str, str]]:
-    files = reached_files(imports)
-    return {"modules": sources(files), "versions": versions(numeric_packages(files, packages))}
+    return [content(arguments) for arguments in settings]
 
 
-def surroundings(function: Callable, arguments: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """What a run depends on outside itself: hashes of the modules of `lib` that it reaches, versions of packages."""
-    collector = _Collector()
-    collector.value(function, "the function of a run")
-    collector.value(arguments, "the arguments")
-    return _surroundings(frozenset(collector.imports), frozenset(collector.packages))
-
-
-def differences(expected: dict[str, dict[str, str]]) -> list[str]:
-    """What is not as `surroundings` found it in another place."""
+def differences(expected: Surroundings) -> list[str]:
+    """What is not here as `run_contents` found it in another place."""
     files = {name: PACKAGE.parent / name for name in expected["modules"]}
     found = sources(file for file in files.values() if file.is_file())
     told = [name for name, value in expected["modules"].items() if found.get(name) != value]

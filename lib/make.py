@@ -76,13 +76,7 @@ def order(papers: str, scale: str, device: str, executor: str, params: str) -> O
         device = resolve(device)
     except ValueError as error:
         raise Refused(str(error)) from error
-    try:
-        clusters.check_executor(executor)
-    except Refused:
-        raise
-    except (OSError, ValueError) as error:  # no name that a file could have
-        reason = getattr(error, "strerror", None) or error
-        raise Refused(f"EXECUTOR={shown(executor)}: {reason}; use {', '.join(clusters.EXECUTORS)}") from error
+    clusters.check_executor(executor)
     return Order([cards[key] for key in wanted], scale, device, executor, overrides)
 
 

@@ -40,7 +40,7 @@ def read(path: Path, what: str) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         return load(text)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not there, not UTF-8, or no name that a file could have
         raise Refused(f"{path} cannot be read as {what}: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -9,6 +9,7 @@ Every run uses one thread, whoever executes it: the same bits come from one proc
 
 import atexit
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -59,7 +60,7 @@ def sweep(function: Callable[..., dict], settings: list[dict[str, Any]], title: 
 
     Args:
         function: top-level function, pure in its keyword arguments, that returns a flat dictionary of arrays and numbers.
-        settings: keyword arguments of each run (what they may hold: `lib.keys.run_key`).
+        settings: keyword arguments of each run (what they may hold: `lib.keys.run_contents`).
         title: what the progress bar is called; the function's name by default.
 
     Returns:
@@ -71,9 +72,11 @@ def sweep(function: Callable[..., dict], settings: list[dict[str, Any]], title: 
         Refused: the environment variable `EXECUTOR` names no executor.
     """
     executor = os.environ.get("EXECUTOR") or "loky"
-    clusters.check_executor(executor)
+    clusters.check_name(executor)
     sweep_temporary_files(RESULTS)
-    paths = [RESULTS / f"{function.__name__}-{key[:24]}.run" for key in keys.run_keys(function, settings)]
+    contents = keys.run_contents(function, settings)
+    paths = [RESULTS / f"{function.__name__}-{key[:24]}.run" for key, _ in contents]
+    surroundings = {path: around for path, (_, around) in zip(paths, contents, strict=True)}
     found = {path: _load_or_warn(path) for path in dict.fromkeys(paths)}
     missing = {path: setting for path, setting in zip(paths, settings, strict=True) if found[path] is None}
     for path in found.keys() - missing.keys():
@@ -82,7 +85,7 @@ def sweep(function: Callable[..., dict], settings: list[dict[str, Any]], title: 
         title = title or function.__name__
         with _watched(title, len(missing)) as (folder, advance):
             jobs = [(function, setting, str(path), folder) for path, setting in missing.items()]
-            for path, result, cost in _execute(jobs, executor):
+            for path, result, cost in _execute(jobs, executor, [surroundings[path] for path in missing]):
                 if not Path(path).exists():  # the worker has another disk, or could not write to this one
                     _save(Path(path), result, cost)
                 found[Path(path)] = result
@@ -180,11 +183,11 @@ def _compute_and_save(*job: Any) -> Outcome:
 Jobs = list[tuple[Callable[..., dict], dict[str, Any], str, str]]  # function, setting, path, folder for progress
 
 
-def _execute(jobs: Jobs, executor: str) -> Iterator[Outcome]:
-    """Compute the jobs, each as soon as there is a process for it, in any order."""
+def _execute(jobs: Jobs, executor: str, surroundings: list[keys.Surroundings]) -> Iterator[Outcome]:
+    """Compute the jobs, each as soon as there is a process for it, in any order; other machines compare surroundings."""
     if executor == "serial" or (executor == "loky" and min(len(jobs), joblib.cpu_count()) == 1):
         return _serial(jobs)
-    return _loky(jobs) if executor == "loky" else _dask(jobs, executor)
+    return _loky(jobs) if executor == "loky" else _dask(jobs, executor, surroundings)
 
 
 def _serial(jobs: Jobs) -> Iterator[Outcome]:
@@ -215,16 +218,18 @@ def _loky(jobs: Jobs) -> Iterator[Outcome]:
         ) from error
 
 
-def _dask(jobs: Jobs, executor: str) -> Iterator[Outcome]:
+def _dask(jobs: Jobs, executor: str, surroundings: list[keys.Surroundings]) -> Iterator[Outcome]:
     from distributed import as_completed
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
+    clusters.check_executor(executor)
     RESULTS.mkdir(parents=True, exist_ok=True)  # workers that see the folder write to it
     client = _client(executor)
     try:
         # Not pure: dask must not take a result from its own memory by the names of the arguments.
-        futures = [client.submit(_compute_there, keys.surroundings(*job[:2]), *job, pure=False) for job in jobs]
+        submit = functools.partial(client.submit, _compute_there, pure=False)
+        futures = [submit(around, *job) for around, job in zip(surroundings, jobs, strict=True)]
         arrivals, left, attended = as_completed(futures), len(futures), None
         while left:
             for future in arrivals.next_batch(block=False):
@@ -252,7 +257,7 @@ def _dask(jobs: Jobs, executor: str) -> Iterator[Outcome]:
         ) from error
 
 
-def _compute_there(expected: dict[str, dict[str, str]], *job: Any) -> Outcome:
+def _compute_there(expected: keys.Surroundings, *job: Any) -> Outcome:
     """Compute a job on a worker that may be another machine, and write its result where the folder is shared."""
     if different := keys.differences(expected):
         raise Refused(
@@ -266,9 +271,8 @@ def _compute_there(expected: dict[str, dict[str, str]], *job: Any) -> Outcome:
     return path, result, cost
 
 
-_clients: dict[
-    str, tuple[Any, contextlib.ExitStack]
-] = {}  # one for all sweeps of a notebook: starting one takes seconds
+# One for all sweeps of a notebook: starting one takes seconds.
+_clients: dict[str, tuple[Any, contextlib.ExitStack]] = {}
 
 
 def _client(executor: str) -> Any:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -61,6 +63,13 @@ claims:
 """
 
 
+def wait_until(condition: Callable[[], object], every: float = 0.05, at_most: float = 60.0) -> None:
+    """Look again and again, until it is so or `at_most` seconds have passed."""
+    deadline = time.monotonic() + at_most
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(every)
+
+
 class Project:
     """A folder with notebooks, cards, a catalogue and a README, and a way to run commands on it."""
 
@@ -98,6 +107,15 @@ class Project:
             text=True,
             timeout=300,
         )
+
+    def refuses(self, *arguments: str, told: str) -> None:
+        """Assert that a command is refused in one sentence and writes nothing."""
+        before = self.files()
+        done = self.run(*arguments)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert self.files() == before
 
     def files(self) -> dict[str, bytes]:
         """Content of every file but the notebooks, by path."""

@@ -311,12 +311,7 @@ def test_a_true_command_refuses_in_one_sentence_and_writes_nothing(
     arguments: list, content: str, told: str, project: Project
 ):
     project.add(parameters=bad.CELL).with_suffix(".yml").write_text(content)
-    before = project.files()
-    done = project.run(*arguments)
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert project.files() == before
+    project.refuses(*arguments, told=told)
 
 
 def test_a_notebook_that_asks_for_too_much_memory_ends_in_a_sentence(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """One word leads from one process to a cluster, and no worker that dies takes anything along."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask
@@ -16,7 +17,7 @@ import joblib
 import numpy as np
 import psutil
 import pytest
-from conftest import Project
+from conftest import Project, wait_until
 
 from lib import clusters, keys, minimise, runs
 from lib.errors import Refused, WorkerKilled
@@ -55,9 +56,7 @@ class TwoWorkers:
         file = folder / "scheduler.json"
         self.folder = folder
         self.scheduler = self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--scheduler-file", str(file))
-        deadline = time.monotonic() + 60
-        while not file.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(file.exists)
         self.workers = [
             self._start(
                 "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--death-timeout", "60"
@@ -89,6 +88,23 @@ def two_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two
     cluster.close()
 
 
+@contextlib.contextmanager
+def killed_when(condition: Callable[[], object], *victims: subprocess.Popen) -> Iterator[None]:
+    """While the block runs, kill the processes as soon as something is so."""
+
+    def kill() -> None:
+        wait_until(condition)
+        for victim in victims:
+            victim.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        killer.join()
+
+
 def results(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.run")}
 
@@ -115,19 +131,11 @@ def test_a_worker_killed_in_mid_run_loses_nothing(two_workers, tmp_path, monkeyp
     settings = [{"seed": seed, "folder": str(tmp_path), "seconds": 1.0} for seed in range(4)]
     victim = two_workers.workers[0]
 
-    def kill() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            begun = [(tmp_path / f"begun-{seed}") for seed in range(4)]
-            if any(str(victim.pid) in path.read_text().split() for path in begun if path.exists()):
-                victim.kill()
-                return
-            time.sleep(0.05)
+    def at_work() -> bool:
+        return any(str(victim.pid) in path.read_text().split() for path in tmp_path.glob("begun-*"))
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    runs.sweep(draw, settings)
-    killer.join()
+    with killed_when(at_work, victim):
+        runs.sweep(draw, settings)
     assert victim.poll() is not None
     begun = [line for seed in range(4) for line in (tmp_path / f"begun-{seed}").read_text().split()]
     assert len(begun) == 5  # the run that was cut off, once more
@@ -138,17 +146,11 @@ def test_a_worker_killed_in_mid_run_loses_nothing(two_workers, tmp_path, monkeyp
 def test_a_scheduler_that_dies_is_told_and_finished_runs_are_kept(two_workers, tmp_path, monkeypatch):
     settings = [{"seed": seed, "folder": str(tmp_path), "seconds": 0.5} for seed in range(6)]
 
-    def kill() -> None:
-        deadline = time.monotonic() + 60
-        while len(results(tmp_path / "results")) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        two_workers.scheduler.kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(WorkerKilled, match="is gone; finished runs are kept"):
+    with (
+        killed_when(lambda: len(results(tmp_path / "results")) >= 2, two_workers.scheduler),
+        pytest.raises(WorkerKilled, match="is gone; finished runs are kept"),
+    ):
         runs.sweep(draw, settings)
-    killer.join()
     kept = results(tmp_path / "results")
     assert 2 <= len(kept) < 6
     assert kept.items() <= undisturbed(settings, tmp_path, monkeypatch).items()
@@ -156,19 +158,11 @@ def test_a_scheduler_that_dies_is_told_and_finished_runs_are_kept(two_workers, t
 
 def test_a_cluster_that_has_lost_its_last_worker_is_given_up(two_workers, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "DESERTED_SECONDS", 1.0)
-
-    def kill() -> None:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("begun-*")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for worker in two_workers.workers:
-            worker.kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(WorkerKilled, match="all dask workers are gone"):
+    with (
+        killed_when(lambda: list(tmp_path.glob("begun-*")), *two_workers.workers),
+        pytest.raises(WorkerKilled, match="all dask workers are gone"),
+    ):
         runs.run(draw, seed=1, folder=str(tmp_path), seconds=60.0)
-    killer.join()
 
 
 def test_a_run_that_kills_every_worker_is_given_up_with_advice(tmp_path, monkeypatch):
@@ -185,20 +179,20 @@ def test_a_run_that_kills_every_worker_is_given_up_with_advice(tmp_path, monkeyp
 def test_a_worker_without_the_folder_sends_its_result_back(tmp_path, monkeypatch):
     elsewhere = tmp_path / "not/here/draw-1.run"
     path, result, cost = runs._compute_there(
-        keys.surroundings(draw, {}), draw, {"seed": 1, "folder": str(tmp_path)}, str(elsewhere), str(tmp_path)
+        keys.run_contents(draw, [{}])[0][1], draw, {"seed": 1, "folder": str(tmp_path)}, str(elsewhere), str(tmp_path)
     )
     assert path == str(elsewhere) and result["values"].shape == (5,) and cost["seconds"] >= 0
     assert not elsewhere.parent.exists()
     # Who asked for it writes it.
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(runs, "_execute", lambda jobs, _: ((job[2], result, cost) for job in jobs))
+    monkeypatch.setattr(runs, "_execute", lambda jobs, *_: ((job[2], result, cost) for job in jobs))
     runs.run(draw, seed=1, folder=str(tmp_path))
     (stored,) = (tmp_path / "results").glob("*.run")
     np.testing.assert_array_equal(runs.load(stored)["values"], result["values"])
 
 
 def test_a_worker_with_other_code_or_packages_is_refused(tmp_path):
-    expected = keys.surroundings(minimised, {})
+    ((_, expected),) = keys.run_contents(minimised, [{}])
     assert keys.differences(expected) == []
     expected["modules"]["lib/minimise.py"] = "another"
     expected["versions"]["numpy"] = "1.0"

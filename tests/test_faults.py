@@ -5,12 +5,11 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RUN, Project
+from conftest import RUN, Project, wait_until
 
 PAPERS = "structured-preconditioners geometric-memory transformers-as-svm"
 N_KILLS = 20
@@ -86,9 +85,7 @@ def test_two_makes_at_once_take_turns_and_compute_each_run_once(project: Project
     build = project.root / "build"
     marks = {"PAPERS_ROOT": str(project.root), "EXECUTOR": "serial"}
     first = start(build, **marks)
-    deadline = time.monotonic() + 60
-    while not list(build.rglob("*.lock")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: list(build.rglob("*.lock")), every=0.02)
     second = start(build, **marks)
     assert "waiting" not in finish(first)
     written = results(build)
@@ -102,9 +99,7 @@ def test_the_lock_of_a_killed_make_is_free(project: Project):
     build = project.root / "build"
     marks = {"PAPERS_ROOT": str(project.root), "EXECUTOR": "serial"}
     victim = start(build, **marks)
-    deadline = time.monotonic() + 60
-    while not list(build.rglob("*.lock")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: list(build.rglob("*.lock")), every=0.02)
     victim.kill()
     victim.communicate()
     assert list(build.rglob("*.lock"))

@@ -29,12 +29,7 @@ OFTEN = [
 )
 def test_a_wrong_word_is_refused_in_one_sentence_and_writes_nothing(arguments: list[str], told: str, project: Project):
     project.add()
-    before = project.files()
-    done = project.run(*arguments)
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert project.files() == before
+    project.refuses(*arguments, told=told)
 
 
 def test_cuda_without_a_gpu_is_refused(project: Project):

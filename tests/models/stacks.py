@@ -96,6 +96,11 @@ def all_models() -> set[str]:
     }
 
 
+def axis_of(name: str) -> int:
+    """Where the seeds are: this model has its settings first."""
+    return 1 if name == "FilterAndStore" else 0
+
+
 def train(name: str, seeds: Seeds, n_steps: int, device: str = "cpu") -> tuple[Tensor, list[Tensor]]:
     """Train a stack towards outputs drawn per seed; returns the losses of every step and the weights.
 
@@ -106,7 +111,7 @@ def train(name: str, seeds: Seeds, n_steps: int, device: str = "cpu") -> tuple[T
     model = make(seeds).to(device)
     data = [part.to(device) for part in inputs(seeds)]
     shape = model(*data).shape
-    axis = 1 if name == "FilterAndStore" else 0
+    axis = axis_of(name)
     drawn = stack_of(lambda g: torch.rand(shape[axis + 1 :], generator=g), seeds)
     targets = (drawn[None] if axis else drawn).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9)
@@ -122,5 +127,4 @@ def train(name: str, seeds: Seeds, n_steps: int, device: str = "cpu") -> tuple[T
 
 def member(weights: list[Tensor], name: str, index: int) -> list[Tensor]:
     """Weights of one member, with an axis of one where the stack was."""
-    axis = 1 if name == "FilterAndStore" else 0
-    return [w.narrow(axis, index, 1) for w in weights]
+    return [w.narrow(axis_of(name), index, 1) for w in weights]
