@@ -23,9 +23,7 @@ import os
 os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import argparse
-import csv
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +32,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from common import reference
 from torch.nn.functional import softplus
 
 from lib.descend import descend
@@ -101,28 +100,6 @@ def ours(seeds: Sequence[int]) -> Measured:
     return {"spent": spent, "correlation": correlation}
 
 
-class Reference:
-    """The authors' code in a process of its own."""
-
-    def __init__(self, folder: str, python: str) -> None:
-        driver = str(HERE / "drivers" / "attention_svm_reference.py")
-        if not (Path(folder) / "TF-as-SVM" / "base.py").is_file():
-            sys.exit(f"There is no TF-as-SVM/base.py in {folder}; clone the authors' repository there, see --help.")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([python, driver, folder], **pipes)
-
-    def __call__(self, n: int) -> Measured:
-        print(n, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit("The reference's process ended; its message is above.")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def rows(turns: dict[str, list[Measured]]) -> list[dict[str, str | float]]:
     """The table: one row per part and one for the whole."""
 
@@ -133,9 +110,7 @@ def rows(turns: dict[str, list[Measured]]) -> list[dict[str, str | float]]:
     for name, parts in [*((part, (part,)) for part in PARTS), ("training", PARTS[:2]), ("whole", PARTS)]:
         row: dict[str, str | float] = {"part": name, "threads": 1}
         row |= {f"{side}, CPU s": seconds(side, parts, 0) for side in turns}
-        if "reference" in turns:
-            theirs = row["reference, CPU s"]
-            row |= {f"ratio, {side}": theirs / row[f"{side}, CPU s"] for side in turns if side != "reference"}
+        row |= reference.ratios(row, list(turns))
         row |= {f"{side}, wall s": seconds(side, parts, 1) for side in turns}
         for side in ("reference", f"ours, {STACK} problems"):
             if side in turns:
@@ -154,9 +129,14 @@ def main() -> None:
     torch.set_num_threads(1)
     sides = {"ours, 1 problem": lambda turn: ours([turn]), f"ours, {STACK} problems": lambda turn: ours(range(STACK))}
     if options.reference:
-        reference = Reference(options.reference, options.reference_python)
-        sides = {"reference": lambda turn: reference(REFERENCE_PROBLEMS)} | sides
-        reference(1)  # warm-up
+        authors = reference.Reference(
+            "attention_svm_reference.py",
+            options.reference_python,
+            [options.reference],
+            needed=str(Path("TF-as-SVM") / "base.py"),
+        )
+        sides = {"reference": lambda turn: json.loads(authors.ask(REFERENCE_PROBLEMS))} | sides
+        authors.ask(1)  # warm-up
     else:
         print("Only ours: for the authors' code see --reference in --help.")
     ours([0])  # warm-up
@@ -165,17 +145,11 @@ def main() -> None:
         for side, measure in sides.items():
             turns[side].append(measure(turn))
     if options.reference:
-        reference.close()
+        authors.close()
     table = rows(turns)
-    for row in table:
-        print(
-            "; ".join(f"{name}: {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
-        )
+    reference.show(table)
     if options.reference:
-        with open(HERE / "attention_svm_reference.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, table[0])
-            writer.writeheader()
-            writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in table)
+        reference.write(table, HERE / "attention_svm_reference.csv")
 
 
 if __name__ == "__main__":

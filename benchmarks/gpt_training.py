@@ -13,34 +13,17 @@ import os
 os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import csv
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from common.measure import ceiling, seconds
 
 from lib.minimise import minimise
 from lib.models.gpt import GPT, MLP_RATIO
 from lib.tasks import markov_chains
 
 N_SYMBOLS, LENGTH, BATCH, N_LAYERS, ORDERS = 7, 40, 32, 2, (0, 1)
-
-
-def seconds(work: Callable[[], object], least: float = 2.0) -> float:
-    """Processor seconds of one call, after a warm-up, over at least `least` seconds."""
-    work()
-    n, start = 0, time.process_time()
-    while time.process_time() - start < least:
-        work()
-        n += 1
-    return (time.process_time() - start) / n
-
-
-def ceiling() -> float:
-    """Floating-point operations per second of a large matrix product."""
-    a = torch.randn(1024, 1024)
-    return 2 * 1024**3 / seconds(lambda: a @ a, least=1.0)
 
 
 def operations(width: int, n_seeds: int) -> float:

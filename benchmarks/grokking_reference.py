@@ -23,9 +23,7 @@ import os
 os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import argparse
-import csv
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +31,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from common import reference
 from torch import Tensor
 
 from lib.descend import descend
@@ -88,26 +87,9 @@ def ours(name: str, seeds: Sequence[int]) -> dict[str, float]:
         return spent | {"accuracy": float((model(test).argmax(-1) == test.ys).float().mean())}
 
 
-class Reference:
-    """The authors' code in a process of its own."""
-
-    def __init__(self, folder: str, python: str) -> None:
-        if not (Path(folder) / "orthograd.py").is_file():
-            sys.exit(f"There is no orthograd.py in {folder}; clone the authors' repository there, see --help.")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        driver = str(HERE / "drivers" / "grokking_reference.py")
-        self.process = subprocess.Popen([python, driver, folder], **pipes)
-
-    def __call__(self, name: str, seed: int) -> dict[str, float]:
-        print(json.dumps({"name": name, "epochs": EPOCHS[name], "seed": seed}), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit("The reference's process ended; its message is above.")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+def theirs(authors: reference.Reference, name: str, seed: int) -> dict[str, float]:
+    """The same by the authors' code."""
+    return json.loads(authors.ask(json.dumps({"name": name, "epochs": EPOCHS[name], "seed": seed})))
 
 
 def rows(turns: dict[str, dict[str, list[dict[str, float]]]]) -> list[dict[str, str | float]]:
@@ -116,9 +98,7 @@ def rows(turns: dict[str, dict[str, list[dict[str, float]]]]) -> list[dict[str, 
     for name in EPOCHS:
         row: dict[str, str | float] = {"work": name, "threads": 1}
         row |= {f"{side}, CPU s": median(turn["cpu"] for turn in turns[side][name]) for side in turns}
-        if "reference" in turns:
-            theirs = row["reference, CPU s"]
-            row |= {f"ratio, {side}": theirs / row[f"{side}, CPU s"] for side in turns if side != "reference"}
+        row |= reference.ratios(row, list(turns))
         row |= {f"{side}, wall s": median(turn["wall"] for turn in turns[side][name]) for side in turns}
         for side in turns:
             values = [turn["accuracy"] for turn in turns[side][name]]
@@ -143,8 +123,10 @@ def main() -> None:
         f"ours, {STACK} networks": lambda name, turn: ours(name, range(STACK * turn, STACK * turn + STACK)),
     }
     if options.reference:
-        reference = Reference(options.reference, options.reference_python)
-        sides = {"reference": reference} | sides
+        authors = reference.Reference(
+            "grokking_reference.py", options.reference_python, [options.reference], needed="orthograd.py"
+        )
+        sides = {"reference": lambda name, turn: theirs(authors, name, turn)} | sides
     else:
         print("Only ours: for the authors' code see --reference in --help.")
     turns: dict[str, dict[str, list]] = {side: {name: [] for name in EPOCHS} for side in sides}
@@ -155,17 +137,11 @@ def main() -> None:
                 if turn >= 0:
                     turns[side][name].append(result)
     if options.reference:
-        reference.close()
+        authors.close()
     table = rows(turns)
-    for row in table:
-        print(
-            "; ".join(f"{name}: {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items())
-        )
+    reference.show(table)
     if options.reference:
-        with open(HERE / "grokking_reference.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, table[0])
-            writer.writeheader()
-            writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in table)
+        reference.write(table, HERE / "grokking_reference.csv")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,6 @@ import os
 os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import argparse
-import csv
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +35,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
+from common.reference import Reference, write
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib.minimise import minimise
@@ -147,31 +146,17 @@ WORKS = [
 ]
 
 
-class Reference:
-    """The authors' code in a process of its own; call it as a `Run` that returns its times."""
+def start_reference(folder: str, python: str, title: str) -> Reference:
+    """The authors' code for one piece of work, on one thread."""
+    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    variables = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    return Reference("in_context_reference.py", python, [folder, title], variables=variables)
 
-    def __init__(self, folder: str, python: str, title: str) -> None:
-        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        driver = str(HERE / "drivers" / "in_context_reference.py")
-        self.process = subprocess.Popen(
-            [python, driver, folder, title],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-            text=True,
-        )
 
-    def __call__(self, n: int) -> tuple[float, float]:
-        print(n, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit("The reference's process ended; its message is above.")
-        wall, cpu = answer.split()
-        return float(wall) / n, float(cpu) / n
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+def reference_seconds(reference: Reference, n: int) -> tuple[float, float]:
+    """Wall time and processor time per unit of the reference's work."""
+    wall, cpu = reference.ask(n).split()
+    return float(wall) / n, float(cpu) / n
 
 
 def seconds(run: Run, n: int) -> tuple[float, float]:
@@ -192,7 +177,7 @@ def measure(work: Work, reference: Reference | None) -> dict[str, float]:
         "matrix product": lambda: seconds(times(lambda: matrix @ matrix), 5),
     }
     if reference is not None:
-        turn["reference"] = lambda: reference(work.reference_steps)
+        turn["reference"] = lambda: reference_seconds(reference, work.reference_steps)
     for warm_up in turn.values():
         warm_up()
     turns = [{name: take() for name, take in turn.items()} for _ in range(work.turns)]
@@ -234,7 +219,9 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for work in WORKS:
-        reference = Reference(options.reference, options.reference_python, work.title) if options.reference else None
+        reference = None
+        if options.reference:
+            reference = start_reference(options.reference, options.reference_python, work.title)
         rows.append(measure(work, reference))
         if reference is not None:
             reference.close()
@@ -242,10 +229,7 @@ def main() -> None:
             print(f"steps per processor second\n{line(list(rows[0]))}")
         print(line(list(rows[-1].values())), flush=True)
     if options.reference:
-        with open(HERE / "in_context_references.csv", "w", newline="") as file:
-            table = csv.DictWriter(file, rows[0])
-            table.writeheader()
-            table.writerows({k: v if isinstance(v, str | int) else f"{v:.4g}" for k, v in r.items()} for r in rows)
+        write(rows, HERE / "in_context_references.csv")
 
 
 if __name__ == "__main__":

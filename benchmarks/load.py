@@ -26,19 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common.measure import ceiling
 
 HERE = Path(__file__).parent
 N_RESULTS = 10_000
-
-
-def ceiling() -> float:
-    """Floating-point operations per second of a large matrix product."""
-    a = torch.randn(1024, 1024)
-    a @ a
-    start, n = time.process_time(), 20
-    for _ in range(n):
-        a @ a
-    return n * 2 * 1024**3 / (time.process_time() - start)
 
 
 # -- training loops -----------------------------------------------------------------------------------------------------
