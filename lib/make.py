@@ -117,6 +117,7 @@ def _make_one(card: Card, wanted: Order, cluster: clusters.Cluster) -> tuple[str
 
     try:
         with locked(folder.with_name(f"{folder.name}.lock"), waiting):
+            sweep_temporary_files(folder)
             trouble = None if is_made(card, wanted.scale, key) else _run(card, wanted, parameters, key, cluster)
             if not trouble and wanted.publishes:
                 _publish(card, folder)
@@ -136,7 +137,8 @@ def _make_one(card: Card, wanted: Order, cluster: clusters.Cluster) -> tuple[str
 
 def is_made(card: Card, scale: str, key: str) -> bool:
     """Whether this clone has made this paper from exactly this content, and the files are whole."""
-    return not _troubles(card.output(scale), key)
+    folder = card.output(scale)
+    return (folder / card.notebook.name).is_file() and not _troubles(folder, key)
 
 
 def _troubles(folder: Path, key: str) -> list[str]:
@@ -170,14 +172,14 @@ def _publish(card: Card, folder: Path) -> None:
 def _run(card: Card, wanted: Order, parameters: dict[str, Any], key: str, cluster: clusters.Cluster) -> str | None:
     """Execute one notebook while showing how far it is; returns what went wrong."""
     folder = card.output(wanted.scale)
-    sweep_temporary_files(folder)
     earlier = read_record(folder) or (read_record(card.committed) if wanted.publishes else None)
     expected = earlier["wall_seconds"] if earlier else None
-    # Whatever happens now, the old record no longer speaks for the folder.
-    (folder / "record.json").unlink(missing_ok=True)
+    output = folder / card.notebook.name
+    for old in (folder / "record.json", output):  # whatever happens now, they no longer speak for the folder
+        old.unlink(missing_ok=True)
     task = {
         "notebook": str(card.notebook),
-        "output": str(folder / f"{card.notebook.stem}.ipynb"),
+        "output": str(output),
         "parameters": parameters,
     }
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+") as answer:

@@ -64,7 +64,7 @@ def sweep(function: Callable[..., dict], settings: list[dict[str, Any]], title: 
         title: what the progress bar is called; the function's name by default.
 
     Returns:
-        One dictionary of NumPy arrays per setting; numbers come back as zero-dimensional arrays.
+        One dictionary of NumPy arrays per setting, sorted by name; numbers come back as zero-dimensional arrays.
 
     Raises:
         RunFailed: a run raised. Runs that were finished are kept.
@@ -116,7 +116,7 @@ def load(path: Path) -> Result:
         raise CorruptResult(f"{path} is not a result file of this version")
     if hashlib.sha256(payload).hexdigest().encode() != checksum:
         raise CorruptResult(f"{path} is truncated or altered")
-    return _decode(payload)
+    return dict(sorted(_decode(payload).items()))  # safetensors has an order of its own
 
 
 def _load_or_warn(path: Path) -> Result | None:
@@ -157,7 +157,7 @@ def _compute(function: Callable[..., dict], setting: dict[str, Any], path: str, 
     try:
         with environment(PAPERS_PROGRESS=progress_folder):
             raw = function(**setting)
-        result = {name: np.asarray(value, order="C") for name, value in raw.items()}
+        result = {name: np.asarray(raw[name], order="C") for name in sorted(raw)}  # the order that a loaded one has
     except PlainError:
         raise
     except Exception as error:

@@ -12,6 +12,8 @@ import psutil
 import pytest
 from conftest import CARD, FIGURE, PARAMETERS, RUN, Project
 
+from lib.paths import temporary_name
+
 OFTEN = [
     (["figures", "--paper", "nobody"], "PAPER='nobody' is unknown; use one or several of walk"),
     (["figures", "--scale", "big"], "scale 'big' is unknown; use quick, standard, paper"),
@@ -160,6 +162,20 @@ def test_what_is_damaged_is_made_again_with_a_warning(project: Project):
         assert json.loads((made / "record.json").read_text())["paper"] == "walk"
         if damage == "{}":
             assert f"warning: the result {result.name} was damaged and has been computed again" in done.stderr
+
+
+def test_killed_while_the_notebook_was_saved_it_is_saved_again(project: Project):
+    project.add()
+    project.run("figures", "--scale", "quick")
+    notebook = project.root / "build/quick/walk/walk.ipynb"
+    left_over = notebook.with_name(temporary_name(notebook).name.replace(str(os.getpid()), "999999999"))
+    notebook.rename(left_over)  # the record is there already
+    project.run("figures", "--scale", "quick")
+    assert notebook.exists() and not left_over.exists()
+    left_over.touch()
+    done = project.run("figures", "--scale", "quick")
+    assert "walk: 0:0" not in done.stdout  # it did not run
+    assert not left_over.exists()
 
 
 def test_a_damaged_ledger_of_record_is_told_in_one_sentence(project: Project):

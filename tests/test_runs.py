@@ -44,6 +44,7 @@ def test_a_result_is_computed_once_and_equals_the_stored_one(tmp_path: Path):
     second = runs.run(count, seed=1, folder=str(tmp_path))
     np.testing.assert_array_equal(first["values"], second["values"])
     assert second["seed"] == 1
+    assert list(first) == list(second) == ["seed", "values"]  # a table of all parts has its rows in one order
     assert computed(tmp_path, 1) == 1
 
 
