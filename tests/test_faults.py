@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def results(build: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in build.glob("results/*.run")}
 
 
+def has_news(process: subprocess.Popen, build: Path, known: dict[str, tuple[int, int]]) -> bool:
+    """Whether a make has written a result that was not known, or has ended."""
+    return process.poll() is not None or len(results(build)) > len(known)
+
+
 def left_over(build: Path) -> list[Path]:
     return [*build.rglob(".tmp-*"), *build.rglob("*.lock")]
 
@@ -58,7 +64,7 @@ def test_twenty_kills_change_no_byte_and_no_finished_run_is_computed_again(tmp_p
         process = start(killed, "--paper", PAPERS, "--executor", "loky")
         try:
             if n_kills % 2:  # on a slow machine most moments come before the first result
-                wait_until(lambda: process.poll() is not None or len(results(killed)) > len(kept), every=0.02)
+                wait_until(partial(has_news, process, killed, kept), every=0.02)
             process.communicate(timeout=chance.uniform(0.3, 12.0) / (5 if n_kills % 2 else 1))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)

@@ -3,7 +3,7 @@ r"""Sample covariances of Gaussian points, drawn without drawing the points.
     S = (1/n) Σ_{i <= n} x_i x_iᵀ  with  x_i ~ N(0, Σ)        has the law of        L B Bᵀ Lᵀ / n,        Σ = L Lᵀ
 
 with B lower triangular, B_ii² ~ χ²(n - i + 1), B_ij ~ N(0, 1) below the diagonal, all independent: n S is Wishart, and this
-is Bartlett's decomposition. Models that look at a prompt only through S need d (d + 1) / 2 numbers per prompt instead of n d.
+is Bartlett's decomposition. A model that sees a prompt only through S then needs d (d + 1) / 2 numbers for it, not n d.
 
 Source: Bartlett 1933; Anderson, An Introduction to Multivariate Statistical Analysis, theorem 7.2.1.
 """
