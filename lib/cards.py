@@ -118,13 +118,13 @@ class Card:
 def _as_python(source: str) -> str | None:
     """A cell as plain Python, its magics and shell lines translated; None when it is not Python even then."""
     with contextlib.suppress(SyntaxError, ValueError):
-        ast.parse(source)
+        keys.parsed(source)
         return source
     from IPython.core.inputtransformer2 import TransformerManager  # here: few cells need it, and it takes a while
 
     with contextlib.suppress(SyntaxError, ValueError):
         translated = TransformerManager().transform_cell(source)
-        ast.parse(translated)
+        keys.parsed(translated)
         return translated
     return None
 

@@ -50,19 +50,29 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-_MAY_HAVE_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+@functools.cache
+def parsed(source: str) -> ast.Module:
+    """The syntax tree of a source; several parts of a key ask for it.
+
+    Raises:
+        SyntaxError: it is not Python.
+        ValueError: it holds a zero byte.
+    """
+    return ast.parse(source)
+
+
+_KINDS = dict.fromkeys((ast.Constant, ast.JoinedStr), "strings")
+_KINDS |= dict.fromkeys((ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef), "documented")
+_KINDS |= dict.fromkeys((ast.Import, ast.ImportFrom), "imports")
 
 
 @functools.cache
 def _nodes(source: str) -> dict[str, list[ast.AST]]:
     """The few kinds of nodes that a key asks for, from one walk over the tree: it is walked for every file of `lib`."""
-    kinds = {"strings": (ast.Constant, ast.JoinedStr), "documented": _MAY_HAVE_DOCSTRING}
-    kinds |= {"imports": (ast.Import, ast.ImportFrom)}
-    found: dict[str, list[ast.AST]] = {name: [] for name in kinds}
-    for node in ast.walk(ast.parse(source)):
-        for name, classes in kinds.items():
-            if isinstance(node, classes):
-                found[name].append(node)
+    found: dict[str, list[ast.AST]] = {name: [] for name in _KINDS.values()}
+    for node in ast.walk(parsed(source)):
+        if kind := _KINDS.get(type(node)):
+            found[kind].append(node)
     return found
 
 
@@ -80,7 +90,7 @@ def essential_source(source: str) -> str:
     source = textwrap.dedent(source)
     lines = source.splitlines()
     inside_strings: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    for token in tokenize.generate_tokens(io.StringIO(source).readline) if "#" in source else ():
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
