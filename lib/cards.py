@@ -4,7 +4,6 @@ The card `notebooks/<theme>/<name>.yml` lies beside the notebook of the same nam
 notebook's parameters cell; the card gives what differs at the other scales.
 """
 
-import ast
 import contextlib
 import re
 from collections.abc import Iterable
