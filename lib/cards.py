@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib import claims, keys, plain_yaml
+from lib import claims, keys, plain_yaml, sources
 from lib.errors import Refused, shown
 from lib.parameters import Parameter, code_cells, parameters_of, read_notebook
 from lib.paths import BUILD, FIGURES, NOTEBOOKS, PACKAGE, ROOT
@@ -89,16 +89,16 @@ class Card:
         """Content key of everything that the notebook makes from these parameters."""
         cells = [_as_python(source) for source, _ in code_cells(read_notebook(self.notebook))]
         python = [cell for cell in cells if cell is not None]
-        imports = set().union(*(keys.imported_modules(cell) for cell in python))
-        files = keys.reached_files(imports)
-        packages = keys.numeric_packages(files, set().union(*(keys.imported_packages(cell) for cell in python)))
+        imports = set().union(*(sources.imported_modules(cell) for cell in python))
+        files = sources.reached_files(imports)
+        packages = keys.numeric_packages(files, set().union(*(sources.imported_packages(cell) for cell in python)))
         return keys.digest(
             {
-                "cells": [keys.essential_source(cell) for cell in python],
+                "cells": [sources.essential_source(cell) for cell in python],
                 "broken": cells.count(None),  # such a notebook fails when it runs, and is never current
                 "parameters": parameters,
                 "card": self.content,
-                "modules": keys.sources(files),
+                "modules": keys.hashes(files),
                 "style": keys.digest((PACKAGE / "style.mplstyle").read_text()),
                 "versions": keys.versions(packages + keys.DRAWING_PACKAGES),
             }
@@ -117,13 +117,13 @@ class Card:
 def _as_python(source: str) -> str | None:
     """A cell as plain Python, its magics and shell lines translated; None when it is not Python even then."""
     with contextlib.suppress(SyntaxError, ValueError):
-        keys.parsed(source)
+        sources.parsed(source)
         return source
     from IPython.core.inputtransformer2 import TransformerManager  # here: few cells need it, and it takes a while
 
     with contextlib.suppress(SyntaxError, ValueError):
         translated = TransformerManager().transform_cell(source)
-        keys.parsed(translated)
+        sources.parsed(translated)
         return translated
     return None
 

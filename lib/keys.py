@@ -4,10 +4,7 @@ For a run that is: the source of the function, the source of every function of t
 that it reads, its arguments, the modules of `lib` that any of these reach, and the versions of the numeric packages. For a
 paper's figures it is: the code cells of the notebook, its parameters and card, the modules of `lib` that the cells import,
 and the versions of the numeric and drawing packages. Solvers that few papers use (`SOLVER_PACKAGES`) count where they are
-imported. Comments, docstrings and blank lines do not count.
-
-Modules that decide where and when something runs, but not what comes out, do not count either (`MACHINERY`): a better
-progress bar must not retrain every paper.
+imported. What of a source counts: `lib.sources`.
 
 Datasets enter through the modules that load them: these hold the checksums that the loaded content must have.
 """
@@ -17,24 +14,22 @@ import dis
 import functools
 import hashlib
 import inspect
-import io
 import json
 import sys
 import textwrap
-import tokenize
 import types
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lib import sources
 from lib.paths import PACKAGE
 
 NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 # What is imported -> what decides the results of those who import it.
 SOLVER_PACKAGES = {"cvxpy": ("cvxpy", "clarabel"), "networkx": ("networkx",)}
 DRAWING_PACKAGES = ("matplotlib", "seaborn", "pandas", "pillow")
-MACHINERY = ("cards", "clusters", "devices", "errors", "keys", "paths", "progress", "records", "runs")
 
 
 _version = functools.cache(version)  # reads and parses a file of the package, which takes 2 ms
@@ -50,104 +45,6 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-@functools.cache
-def parsed(source: str) -> ast.Module:
-    """The syntax tree of a source; several parts of a key ask for it.
-
-    Raises:
-        SyntaxError: it is not Python.
-        ValueError: it holds a zero byte.
-    """
-    return ast.parse(source)
-
-
-_KINDS = dict.fromkeys((ast.Constant, ast.JoinedStr), "strings")
-_KINDS |= dict.fromkeys((ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef), "documented")
-_KINDS |= dict.fromkeys((ast.Import, ast.ImportFrom), "imports")
-
-
-@functools.cache
-def _nodes(source: str) -> dict[str, list[ast.AST]]:
-    """The few kinds of nodes that a key asks for, from one walk over the tree: it is walked for every file of `lib`."""
-    found: dict[str, list[ast.AST]] = {name: [] for name in _KINDS.values()}
-    for node in ast.walk(parsed(source)):
-        if kind := _KINDS.get(type(node)):
-            found[kind].append(node)
-    return found
-
-
-@functools.cache
-def essential_source(source: str) -> str:
-    """The source without comments, docstrings and blank lines.
-
-    Found by position in the text, not by printing a syntax tree: printed trees differ between Python versions.
-
-    Example:
-        >>> print(essential_source('def f(x):  # doubles\\n    "Twice."\\n\\n    return 2 * x'))
-        def f(x):
-            return 2 * x
-    """
-    source = textwrap.dedent(source)
-    lines = source.splitlines()
-    inside_strings: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline) if "#" in source else ():
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    nodes = _nodes(source)
-    for node in nodes["strings"]:
-        inside_strings.update(range(node.lineno, node.end_lineno))
-    for node in nodes["documented"]:
-        if ast.get_docstring(node):
-            docstring = node.body[0]
-            first, last = docstring.lineno - 1, docstring.end_lineno - 1
-            rest = lines[last].encode()[docstring.end_col_offset :].decode()
-            lines[first] = lines[first].encode()[: docstring.col_offset].decode()
-            lines[first + 1 : last + 1] = [""] * (last - first)
-            lines[last] = lines[last] + rest if first != last else lines[first] + rest
-    return "\n".join(
-        line if row in inside_strings else line.rstrip()
-        for row, line in enumerate(lines)
-        if line.strip() or row in inside_strings
-    )
-
-
-@functools.cache
-def imported_modules(source: str, package: str = "") -> frozenset[tuple[str, str | None]]:
-    """Modules of `lib` that a source imports, as (module, name) pairs; the name is None for a module taken whole.
-
-    Args:
-        source: Python source.
-        package: dotted name of the package that the source lies in, for relative imports.
-    """
-    found = set()
-    for node in _nodes(source)["imports"]:
-        if isinstance(node, ast.Import):
-            found |= {(alias.name, None) for alias in node.names}
-        else:
-            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (base, node.module) if part)
-            found |= {(module, alias.name) for alias in node.names}
-    return frozenset((module, name) for module, name in found if module.split(".")[0] == PACKAGE.name)
-
-
-@functools.cache
-def imported_packages(source: str) -> frozenset[str]:
-    """Top-level names of all that a source imports absolutely.
-
-    Example:
-        >>> sorted(imported_packages("import numpy.linalg, torch\\nfrom cvxpy import Variable"))
-        ['cvxpy', 'numpy', 'torch']
-    """
-    found = set()
-    for node in _nodes(source)["imports"]:
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif not node.level:
-            found.add(node.module.split(".")[0])
-    return frozenset(found)
-
-
 def numeric_packages(files: Iterable[Path], imported: Iterable[str] = ()) -> tuple[str, ...]:
     """Packages whose versions could change a result: those that everything rests on, and solvers where they are imported.
 
@@ -155,56 +52,15 @@ def numeric_packages(files: Iterable[Path], imported: Iterable[str] = ()) -> tup
         files: source files of `lib` that the result reaches.
         imported: top-level names of packages that the result's own code imports.
     """
-    imported = set(imported).union(*(imported_packages(file.read_text()) for file in files))
+    imported = set(imported).union(*(sources.imported_packages(file.read_text()) for file in files))
     solvers = [package for name, packages in SOLVER_PACKAGES.items() if name in imported for package in packages]
     return (*NUMERIC_PACKAGES, *solvers)
 
 
-def _module_file(module: str) -> Path | None:
-    stem = PACKAGE.parent.joinpath(*module.split("."))
-    for file in (stem.with_suffix(".py"), stem / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
-
-
-def reached_files(imports: Iterable[tuple[str, str | None]]) -> set[Path]:
-    """All source files of `lib` that some imports reach, directly or through other modules.
-
-    A name taken from a package that only re-exports it leads to the module that defines it, not to the package's other
-    modules: so a notebook that uses one optimizer does not depend on the rest.
-    """
-    files: set[Path] = set()
-    seen: set[tuple[str, str | None]] = set()
-    queue = list(imports)
-    while queue:
-        module, name = queue.pop()
-        if (module, name) in seen:
-            continue
-        seen.add((module, name))
-        if name is not None and _module_file(f"{module}.{name}"):
-            queue.append((f"{module}.{name}", None))
-            continue
-        file = _module_file(module)
-        if file is None:
-            continue
-        is_package = file.name == "__init__.py"
-        package = module if is_package else module.rpartition(".")[0]
-        further = imported_modules(file.read_text(), package)
-        if is_package and name is not None and (exporters := {pair for pair in further if pair[1] == name}):
-            queue.extend(exporters)
-            continue
-        if file.stem in MACHINERY and file.parent == PACKAGE:
-            continue
-        files.add(file)
-        queue.extend(further)
-    return files
-
-
-def sources(files: Iterable[Path]) -> dict[str, str]:
+def hashes(files: Iterable[Path]) -> dict[str, str]:
     """Hash of each file's essential source, under its path in the package."""
     return {
-        file.relative_to(PACKAGE.parent).as_posix(): digest(essential_source(file.read_text()))
+        file.relative_to(PACKAGE.parent).as_posix(): digest(sources.essential_source(file.read_text()))
         for file in sorted(files)
     }
 
@@ -241,8 +97,8 @@ def run_contents(function: Callable, settings: Iterable[dict[str, Any]]) -> list
 
     @functools.cache
     def surroundings(imports: frozenset, packages: frozenset) -> Surroundings:
-        files = reached_files(imports)
-        return {"modules": sources(files), "versions": versions(numeric_packages(files, packages))}
+        files = sources.reached_files(imports)
+        return {"modules": hashes(files), "versions": versions(numeric_packages(files, packages))}
 
     def content(arguments: dict[str, Any]) -> tuple[str, Surroundings]:
         collector = common.copy()  # an argument may be a function, which brings its own texts and imports
@@ -256,7 +112,7 @@ def run_contents(function: Callable, settings: Iterable[dict[str, Any]]) -> list
 def differences(expected: Surroundings) -> list[str]:
     """What is not here as `run_contents` found it in another place."""
     files = {name: PACKAGE.parent / name for name in expected["modules"]}
-    found = sources(file for file in files.values() if file.is_file())
+    found = hashes(file for file in files.values() if file.is_file())
     told = [name for name, value in expected["modules"].items() if found.get(name) != value]
     for package, value in expected["versions"].items():
         try:
@@ -303,9 +159,9 @@ class _Collector:
                 f"{name}: a run must be a top-level function; pass {function.__code__.co_freevars} as arguments"
             )
         source = textwrap.dedent(inspect.getsource(function))
-        self.texts[name] = essential_source(source)
-        self.imports |= imported_modules(source)
-        self.packages |= imported_packages(source)
+        self.texts[name] = sources.essential_source(source)
+        self.imports |= sources.imported_modules(source)
+        self.packages |= sources.imported_packages(source)
         self.texts[f"defaults of {name}"] = [
             self.value(defaults, f"a default of {name}")
             for defaults in (function.__defaults__, function.__kwdefaults__)

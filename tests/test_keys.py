@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import keys
+from lib import keys, sources
 
 RATE = 0.1
 
@@ -106,10 +106,10 @@ def test_a_decorator_of_the_notebook_counts():
 
 
 def test_code_beside_a_docstring_and_blank_lines_in_a_string_count():
-    assert keys.essential_source("def f(x): 'Doc.'; return 2 * x") != keys.essential_source(
+    assert sources.essential_source("def f(x): 'Doc.'; return 2 * x") != sources.essential_source(
         "def f(x): 'Doc.'; return 3 * x"
     )
-    assert keys.essential_source('x = """a\n\nb"""') != keys.essential_source('x = """a\nb"""')
+    assert sources.essential_source('x = """a\n\nb"""') != sources.essential_source('x = """a\nb"""')
 
 
 def test_names_that_cannot_be_told_take_the_whole_package(package: Path):
@@ -171,12 +171,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (tmp_path / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "lib" / name).write_text(text)
-    monkeypatch.setattr(keys, "PACKAGE", tmp_path / "lib")
+    for module in (keys, sources):
+        monkeypatch.setattr(module, "PACKAGE", tmp_path / "lib")
     return tmp_path / "lib"
 
 
 def reached(package: Path, source: str) -> set[str]:
-    files = keys.reached_files(keys.imported_modules(source))
+    files = sources.reached_files(sources.imported_modules(source))
     return {file.relative_to(package).as_posix() for file in files}
 
 
@@ -203,7 +204,7 @@ def test_machinery_does_not_count_and_its_namesakes_elsewhere_do(package: Path):
 
 def test_touching_an_optimizer_changes_the_hash_of_what_depends_on_it_only(package: Path):
     def hashes(source: str) -> dict[str, str]:
-        return keys.sources(keys.reached_files(keys.imported_modules(source)))
+        return keys.hashes(sources.reached_files(sources.imported_modules(source)))
 
     muon, shampoo = hashes("from lib.optimizers import Muon"), hashes("from lib.optimizers import Shampoo")
     (package / "optimizers/polar.py").write_text("def factor(): return 1\n")
@@ -218,8 +219,8 @@ def test_a_solver_counts_for_those_who_import_it_only(package: Path):
     (package / "theory" / "uses.py").write_text("from .cone import solve\n")
 
     def packages(source: str) -> tuple[str, ...]:
-        files = keys.reached_files(keys.imported_modules(source))
-        return keys.numeric_packages(files, keys.imported_packages(source))
+        files = sources.reached_files(sources.imported_modules(source))
+        return keys.numeric_packages(files, sources.imported_packages(source))
 
     with_solver = (*keys.NUMERIC_PACKAGES, "cvxpy", "clarabel")
     for source in (
@@ -257,5 +258,5 @@ def test_a_run_reaches_lib_through_globals_and_through_arguments():
         collector = keys._Collector()
         collector.function(function)
         collector.value(arguments, "arguments")
-        assert module in keys.sources(keys.reached_files(collector.imports))
-        assert "lib/optimizers/shampoo.py" not in keys.sources(keys.reached_files(collector.imports))
+        assert module in keys.hashes(sources.reached_files(collector.imports))
+        assert "lib/optimizers/shampoo.py" not in keys.hashes(sources.reached_files(collector.imports))
