@@ -70,9 +70,10 @@ def _run(notebook: str, running: Path, parameters: dict) -> str | None:
 
 
 if __name__ == "__main__":
-    end_with_parent(os.getppid())
+    task = json.load(sys.stdin)
+    end_with_parent(task.pop("parent"))
     try:
-        trouble = execute(**json.load(sys.stdin))
+        trouble = execute(**task)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -119,6 +119,7 @@ def _make_one(card: Card, wanted: Order, cluster: clusters.Cluster) -> tuple[str
         with locked(folder.with_name(f"{folder.name}.lock"), waiting):
             sweep_temporary_files(folder)
             trouble = None if is_made(card, wanted.scale, key) else _run(card, wanted, parameters, key, cluster)
+            sweep_temporary_files(folder)  # once more: at the start, those of a make just killed may still be at work
             if not trouble and wanted.publishes:
                 _publish(card, folder)
             record, rows = read_record(folder), read_ledger(folder)
@@ -178,6 +179,7 @@ def _run(card: Card, wanted: Order, parameters: dict[str, Any], key: str, cluste
     for old in (folder / "record.json", output):  # whatever happens now, they no longer speak for the folder
         old.unlink(missing_ok=True)
     task = {
+        "parent": os.getpid(),
         "notebook": str(card.notebook),
         "output": str(output),
         "parameters": parameters,

@@ -142,15 +142,15 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def end_with_parent(parent: int) -> None:
-    """Stop this process when the one that waits for it is gone, however it went.
+    """Stop this process when the one that waits for it is gone, however it went, and also if it is gone already.
 
     Args:
-        parent: process id of the one that waits.
+        parent: process id of the one that waits, as it knows it: asked for here, it could be that of another by now.
     """
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(0.5)
+            time.sleep(0.1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -43,7 +43,8 @@ def made(build: Path) -> dict[str, bytes]:
 
 def results(build: Path) -> dict[str, tuple[int, int]]:
     """When and where each result was written: both change when it is written again."""
-    return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in build.glob("results/*.run")}
+    finished = [path for path in build.glob("results/*.run") if not path.name.startswith(".")]
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in finished}
 
 
 def has_news(process: subprocess.Popen, build: Path, known: dict[str, tuple[int, int]]) -> bool:

@@ -178,6 +178,21 @@ def test_killed_while_the_notebook_was_saved_it_is_saved_again(project: Project)
     assert not left_over.exists()
 
 
+def test_a_notebook_whose_make_is_gone_already_does_not_run(project: Project):
+    notebook, output = project.add(run=RUN + "\n__import__('time').sleep(5)"), project.root / "out/walk.ipynb"
+    task = {"parent": 999999999, "notebook": str(notebook), "output": str(output), "parameters": {}}
+    done = subprocess.run(
+        [sys.executable, "-m", "lib.execute"],
+        input=json.dumps(task),
+        env=os.environ | {"PAPERS_ROOT": str(project.root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert not output.exists()
+
+
 def test_a_damaged_ledger_of_record_is_told_in_one_sentence(project: Project):
     project.add()
     project.run("figures")
