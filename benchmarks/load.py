@@ -1,6 +1,6 @@
 """Where the time goes: each paper's training loop beside the machine's matrix products, the store, and the command line.
 
-    python benchmarks/load.py                # everything: some ten minutes
+    python benchmarks/load.py                # everything: a quarter of an hour
     python benchmarks/load.py KEY …          # the training loops of these papers alone, and no file
 
 One thread, processor time. A paper's training loop is that function of its notebook whose runs take longest together at
@@ -131,11 +131,13 @@ def loop_of(key: str) -> dict[str, Any]:
         stacked = seconds(function, setting)
     row: dict[str, Any] = {"paper": key, "run": function.__name__, "seeds": len(seeds) if seeds else 1}
     row |= {"steps": steps[0], "seconds": round(stacked, 2)}
-    solo = seconds(function, setting | {"seeds": seeds[:1]}) if seeds else None
-    row |= {"seconds solo": round(solo, 2)} if seeds else {}
     if steps[0]:
         row["ms per step and seed, stacked"] = round(1e3 * stacked / steps[0] / row["seeds"], 3)
-        row |= {"ms per step, solo": round(1e3 * solo / steps[0], 3)} if seeds else {}
+    if seeds:
+        solo = seconds(function, setting | {"seeds": seeds[:1]})
+        row["seconds solo"] = round(solo, 2)
+        if steps[0]:
+            row["ms per step, solo"] = round(1e3 * solo / steps[0], 3)
     rate, most = operations.total / stacked, ceiling()
     row |= {"GFLOP/s": round(rate / 1e9, 1), "of the ceiling": round(rate / most, 3)}
     return row
